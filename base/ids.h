@@ -1,0 +1,70 @@
+// Ids and units as types, so that no two bare integers can be swapped in a call.
+
+#pragma once
+
+#include <array>
+#include <compare>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <string>
+#include <string_view>
+
+namespace kvcommons {
+
+// A token of a model's vocabulary, and its place in a prompt. Both fit 32 bits in every model.
+using TokenId = std::int32_t;
+using Position = std::int32_t;
+
+// 128 bits with a name. Tag only tells one kind of id from another.
+template <typename Tag>
+struct Id128 {
+  std::array<std::uint8_t, 16> bytes{};
+
+  friend bool operator==(const Id128& a, const Id128& b) { return a.bytes == b.bytes; }
+  friend bool operator!=(const Id128& a, const Id128& b) { return a.bytes != b.bytes; }
+  friend bool operator<(const Id128& a, const Id128& b) { return a.bytes < b.bytes; }
+
+  bool is_zero() const { return *this == Id128{}; }
+  std::string_view view() const {
+    return std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  }
+  // 32 lower-case hexadecimal digits.
+  std::string ToHex() const {
+    constexpr char kDigits[] = "0123456789abcdef";
+    std::string hex;
+    hex.reserve(2 * bytes.size());
+    for (const std::uint8_t byte : bytes) {
+      hex.push_back(kDigits[byte >> 4]);
+      hex.push_back(kDigits[byte & 15]);
+    }
+    return hex;
+  }
+};
+
+// Keys are output of a cryptographic hash, so eight of their bytes are a hash already.
+template <typename Tag>
+struct Id128Hash {
+  std::size_t operator()(const Id128<Tag>& id) const {
+    std::size_t value = 0;
+    std::memcpy(&value, id.bytes.data(), sizeof value);
+    return value;
+  }
+};
+
+// Names one stored block: a chain key (exact, canonical) or a revision's private key.
+using BlockKey = Id128<struct BlockKeyTag>;
+// Names tokens alone, without left context.
+using ContentKey = Id128<struct ContentKeyTag>;
+// Hash of a model profile: everything that decides KV bytes.
+using Fingerprint = Id128<struct FingerprintTag>;
+// Who may see. Derived from the authenticated principal, never from a request field (I7).
+using DomainId = Id128<struct DomainIdTag>;
+// A document's lineage within one domain and one fingerprint.
+using DocumentKey = Id128<struct DocumentKeyTag>;
+
+}  // namespace kvcommons
+
+template <typename Tag>
+struct std::hash<kvcommons::Id128<Tag>> : kvcommons::Id128Hash<Tag> {};
