@@ -1,0 +1,107 @@
+// The planner: from candidates to spans that cover a prompt exactly once, each with its reason.
+//
+// Pure and deterministic: equal inputs give equal plans. A plan always ends in a computed token, since
+// no logits are cached (I4). It never contains reuse that the cost model predicts to be slower than
+// prefill (I11). What it cannot place it computes: unsure means a miss.
+//
+// Source: specs: positional re-encoding §1.5 (multi-place edits), §1.8 (staleness), §5.4 (diff).
+
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "align/cost_model.h"
+#include "base/ids.h"
+#include "base/status.h"
+
+namespace kvcommons {
+
+enum class Policy : std::uint8_t {
+  kOff = 0,    // compute everything
+  kExact = 1,  // exact chains only
+  kEdit = 2,   // and rows of the declared parent revision, moved
+};
+
+// Values travel over the wire.
+enum class SpanKind : std::uint8_t { kExact = 0, kMoved = 1, kCanonical = 2, kAnchored = 3, kCompute = 4 };
+
+// Where the rows of a reused span come from.
+enum class SpanSource : std::uint8_t {
+  kNone = 0,    // computed
+  kChain = 1,   // the exact chain of this prompt; row i is token i
+  kParent = 2,  // the parent revision; rows parent_begin ...
+};
+
+// How far a stored row's left context has drifted from the one it was computed in (§1.8).
+struct Staleness {
+  std::uint32_t generation = 0;           // edits in its left context since; 0: exact
+  std::uint32_t edited_tokens_left = 0;   // tokens inserted or removed to its left since
+  std::uint32_t min_distance_tokens = 0;  // to the nearest edit; meaningless at generation 0
+  bool exact() const { return generation == 0; }
+};
+
+// Rows [begin, end) of the parent revision that the store still has, rotated for the contiguous
+// positions from `origin`. Ascending, disjoint; what is missing between them must be computed.
+struct ParentSegment {
+  Position begin = 0;
+  Position end = 0;
+  Position origin = 0;
+  Staleness staleness;
+};
+
+struct EditOptions {
+  // The first rows after every edit are recomputed, not moved: they depend most on what changed.
+  std::uint32_t after_rows = 32;
+  // Kept runs shorter than this are computed: each costs a seam and a run (8 to 32, §5.4).
+  std::uint32_t min_run = 16;
+  // Rows staler than this are computed.
+  std::uint32_t max_generation = 64;
+  // When more than this share of the prompt would be stale, everything after the exact part is
+  // computed: the risk limit.
+  double max_stale_share = 1.0;
+};
+
+struct PlanInput {
+  std::span<const TokenId> tokens;          // the prompt; at least 1
+  Position exact_tokens = 0;                // leading tokens whose exact chain the store holds
+  std::span<const TokenId> parent_tokens;   // empty: no parent
+  std::span<const ParentSegment> parent_segments;
+  Policy policy = Policy::kExact;
+  EditOptions edit;
+  CostModel costs;
+};
+
+struct Span {
+  Position begin = 0;  // [begin, end) of the prompt
+  Position end = 0;
+  SpanKind kind = SpanKind::kCompute;
+  SpanSource source = SpanSource::kNone;
+  Position parent_begin = 0;  // kParent: row of the parent that lands at `begin`
+  Position delta = 0;         // begin - origin position of the row at `begin`; constant in the span
+  Staleness staleness;        // of the rows as placed here
+  const char* reason = "";    // a fixed word: "exact_chain", "unchanged", "edited", "after_edit",
+                              // "short_run", "missing", "too_stale", "last_token", "no_parent",
+                              // "not_worth_it", "policy_off", "risk_limit"
+};
+
+struct Plan {
+  std::vector<Span> spans;  // ascending, covers [0, tokens) exactly once, last is kCompute
+  Position exact_rows = 0;
+  Position moved_rows = 0;
+  Position computed_rows = 0;
+  // Rows before this are exact when the plan has been carried out: the first moved row, or the end.
+  Position exact_end = 0;
+  double predicted_us = 0;  // by the cost model
+  double prefill_us = 0;    // what computing everything would take
+};
+
+// Fails with kInvalidArgument on an empty prompt and on segments out of order or out of range.
+Result<Plan> MakePlan(const PlanInput& input);
+
+// One line per span for people: "[0, 1280) exact: exact_chain".
+std::string Explain(const Plan& plan);
+
+}  // namespace kvcommons

@@ -1,0 +1,189 @@
+# The control protocol of kvcommonsd, spoken over its Unix socket. This file is a public header:
+# ordinals are never reused, recorded messages of each release stay readable.
+#
+# Capabilities are the access control. The bootstrap gives a Daemon; its login gives a Session for the
+# authenticated principal (the peer's user id, taken from the socket, never from a message); only a
+# session gives a Model, only a model gives a Plan. A plan is a lease: while its capability lives, the
+# rows its spans point to keep their bytes and their place. A client that dies drops everything.
+#
+# Bulk bytes never travel here: they lie in shared memory, whose descriptors are passed along.
+# Failures: every result that can fail carries `error`; an absent (null) error means ok.
+
+@0xb3f1c0a2d4e5968f;
+
+using Cxx = import "/capnp/c++.capnp";
+$Cxx.namespace("kvcommons::rpc");
+
+const protocolVersion :UInt32 = 1;
+
+struct Error {
+  code @0 :UInt8;      # base/status.h Code: the caller's next move; never 0
+  message @1 :Text;    # names field, value and limit
+}
+
+struct Hash128 { low @0 :UInt64; high @1 :UInt64; }   # little-endian halves of 16 bytes
+
+interface Daemon {
+  # Begins a session. `protocolVersion` is the client's; another one than the daemon's is refused with
+  # kUnsupported, and both versions in the message. `client` is a name for logs (<= 128 bytes).
+  login @0 (protocolVersion :UInt32, client :Text) -> (error :Error, session :Session, info :DaemonInfo);
+}
+
+struct DaemonInfo {
+  protocolVersion @0 :UInt32;
+  version @1 :Text;            # of the program
+  bootId @2 :Hash128;          # random, made at start: another one means everything held only is gone
+  tenant @3 :Text;             # who the daemon takes the caller for: "uid:1000"
+  quotaBytes @4 :UInt64;
+  startedUs @5 :Int64;         # since 1970
+  durable @6 :Bool;            # a disk tier is there
+}
+
+interface Session {
+  # Opens a model for planning and uploads. Profiles with equal fingerprints share blocks.
+  openModel @0 (profile :ModelProfile, gate :GateReport) -> (error :Error, model :Model, fingerprint :Hash128);
+  # The slab's descriptor (capability's fd) for mapping read-only, and its size.
+  slab @1 (slabId :UInt32) -> (error :Error, memory :Memory, bytes :UInt64);
+  # Staging memory for this session's uploads: writable by the client, copied out of by the daemon. Size is
+  # granted, at most asked for. A second call replaces the first.
+  staging @2 (bytes :UInt64) -> (error :Error, memory :Memory, bytes :UInt64);
+  ping @3 () -> ();                                     # an empty call: the control bound of `bench`
+  stats @4 () -> (error :Error, json :Text);            # everything counted, one JSON object
+  list @5 (limit :UInt32) -> (error :Error, blocks :List(BlockInfo), documents :List(DocumentInfo));
+  remove @6 (key :Text) -> (error :Error, removed :Bool);  # 32 hex digits: a block or a document, own tenant only
+  flush @7 () -> (error :Error);                        # everything held becomes durable
+  verify @8 () -> (error :Error, checked :UInt64, bad :UInt64, bytes :UInt64);
+}
+
+interface Memory {}   # carries a file descriptor and keeps its memory alive
+
+struct ModelProfile {   # align/model_profile.h, field by field
+  name @0 :Text;
+  weightsSha256 @1 :Data;      # 32 bytes
+  tokenizerSha256 @2 :Data;    # 32 bytes
+  adapters @3 :Text;
+  numericClass @4 :Text;
+  layerCount @5 :UInt32;
+  kvHeadCount @6 :UInt32;
+  headDim @7 :UInt32;
+  rotaryDim @8 :UInt32;
+  rotaryOffset @9 :UInt32;
+  pairLayout @10 :UInt8;
+  elementType @11 :UInt8;
+  blockTokens @12 :UInt32;
+  contextTokens @13 :UInt32;
+  vocabularySize @14 :UInt32;
+  omega @15 :List(Float32);
+  omegaRefusal @16 :Text;
+}
+
+struct GateReport {     # align/gate.h
+  passed @0 :Bool;
+  worstKeyError @1 :Float64;
+  worstValueError @2 :Float64;
+  weakestControl @3 :Float64;
+  reason @4 :Text;
+}
+
+struct CostModel {      # align/cost_model.h, microseconds
+  prefillUsPerToken @0 :Float64;
+  attentionUsPerTokenK @1 :Float64;
+  placeUsPerToken @2 :Float64;
+  rotateUsPerToken @3 :Float64;
+  runUs @4 :Float64;
+  lookupUs @5 :Float64;
+}
+
+struct PlanRequest {
+  tokens @0 :List(Int32);           # the prompt, 1 to contextTokens
+  policy @1 :UInt8;                 # align/plan.h Policy
+  document @2 :Text;                # name of the document whose stored revision is the parent; empty: none
+  storeTokens @3 :UInt32;           # leading tokens that the daemon may ask to be committed; 0: none
+  costs @4 :CostModel;              # absent: defaults
+  afterRows @5 :UInt32 = 32;        # align/plan.h EditOptions
+  minRun @6 :UInt32 = 16;
+  maxGeneration @7 :UInt32 = 64;
+  maxStaleShare @8 :Float64 = 1.0;
+}
+
+# A run of rows of the prompt. Reused rows name where they lie: row `firstRow` of a block of
+# `blockTokens` tokens whose plane 0 begins at `offset` of slab `slabId`.
+struct PlanSpan {
+  begin @0 :UInt32;
+  end @1 :UInt32;
+  kind @2 :UInt8;                   # align/plan.h SpanKind
+  delta @3 :Int32;                  # rotate keys by this
+  reason @4 :Text;
+  slabId @5 :UInt32;
+  offset @6 :UInt64;
+  blockTokens @7 :UInt32;
+  firstRow @8 :UInt32;
+  generation @9 :UInt32;            # staleness of moved rows
+  editedTokensLeft @10 :UInt32;
+  minDistanceTokens @11 :UInt32;
+}
+
+# Rows that the daemon wants after the prompt has been computed: staged as one block [plane][token][row].
+struct Piece {
+  begin @0 :UInt32;
+  end @1 :UInt32;
+  storageClass @2 :UInt8;           # store/block_record.h StorageClass
+}
+
+struct PlanReply {
+  spans @0 :List(PlanSpan);         # cover [0, tokens) once; last is compute
+  pieces @1 :List(Piece);           # ascending
+  exactRows @2 :UInt32;
+  movedRows @3 :UInt32;
+  computedRows @4 :UInt32;
+  predictedUs @5 :Float64;
+  prefillUs @6 :Float64;
+  explanation @7 :Text;             # align/plan.h Explain
+  parentRevision @8 :UInt64;        # what an approximate plan is based on (I3); 0: none
+  tookUs @9 :Float64;               # in the daemon: lookup, plan and loads from disk
+  loadedBlocks @10 :UInt32;         # blocks that came from disk for this plan
+}
+
+interface Model {
+  plan @0 (request :PlanRequest) -> (error :Error, plan :Plan, reply :PlanReply);
+  # Looks up only: how many leading tokens have an exact chain; `repeat` times, for `bench`. tookUs is the
+  # median in the daemon.
+  lookup @1 (tokens :List(Int32), repeat :UInt32 = 1) -> (error :Error, exactTokens :UInt32, tookUs :Float64);
+  removeDocument @2 (name :Text) -> (error :Error, removed :Bool);
+}
+
+struct StagedPiece {
+  begin @0 :UInt32;                 # of a Piece of the plan's reply
+  offset @1 :UInt64;                # in the session's staging memory
+}
+
+interface Plan {
+  # True while the lease holds: a reader asks after its copy.
+  check @0 () -> (held :Bool);
+  # Commits staged pieces of this plan (any subset, each at most once). The daemon copies out of staging while
+  # it checksums, so staging may be reused as soon as this returns. With `finish`, the document named in the
+  # request gets a new revision made of the plan's reused rows and all pieces committed so far.
+  # ack: 0 held, 1 durable (store/store.h Ack).
+  commit @1 (pieces :List(StagedPiece), ack :UInt8, finish :Bool)
+      -> (error :Error, stored :UInt32, present :UInt32, durable :UInt32, revision :UInt64, tookUs :Float64);
+}
+
+struct BlockInfo {
+  key @0 :Text;                     # 32 hex digits
+  storageClass @1 :UInt8;
+  tokens @2 :UInt32;
+  origin @3 :Int32;
+  bytes @4 :UInt64;
+  inMemory @5 :Bool;
+  onDisk @6 :Bool;
+  pins @7 :UInt32;
+  createdUs @8 :Int64;
+}
+
+struct DocumentInfo {
+  key @0 :Text;
+  name @1 :Text;
+  revision @2 :UInt64;
+  tokens @3 :UInt32;
+  createdUs @4 :Int64;
+}

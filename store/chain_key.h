@@ -1,0 +1,41 @@
+// Chain keys: 128 bits of SHA-256 that name a block with its whole left context.
+//
+//   key_i = SHA-256(hash key(domain secret, fingerprint); format, root kind, root id, key_{i-1}, ids of block i)
+//
+// The hash key comes from the domain's secret, so a key cannot be computed, guessed or tested outside
+// the daemon (I7). Every field is tagged or of fixed length. Thread safety: pure after construction.
+
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "base/ids.h"
+
+namespace kvcommons {
+
+using DomainSecret = std::array<std::uint8_t, 32>;
+
+class ChainHasher {
+ public:
+  ChainHasher(const DomainSecret& secret, const Fingerprint& fingerprint);
+
+  // Keys of the blocks of `tokens` cut every `block_tokens`; a short last block gets a key too when
+  // `with_short_last`. Rooted at the empty root.
+  std::vector<BlockKey> Chain(std::span<const TokenId> tokens, std::uint32_t block_tokens,
+                              bool with_short_last) const;
+
+  // The private key of block `index` of one document revision.
+  BlockKey RevisionKey(const DocumentKey& document, std::uint64_t revision,
+                       std::uint32_t index) const;
+
+  DocumentKey KeyOfDocument(std::string_view name) const;
+  ContentKey ContentKeyOf(std::span<const TokenId> tokens) const;
+
+ private:
+  std::array<std::uint8_t, 32> hash_key_;
+};
+
+}  // namespace kvcommons
