@@ -1,15 +1,19 @@
 // Chain keys: 128 bits of SHA-256 that name a block with its whole left context.
 //
-//   key_i = SHA-256(hash key(domain secret, fingerprint); format, root kind, root id, key_{i-1}, ids of block i)
+//   hash key = HMAC-SHA-256(domain secret; label, fingerprint)
+//   key_i = SHA-256(hash key; format, root kind, root id; key_{i-1}, block size, ids of block i)
 //
-// The hash key comes from the domain's secret, so a key cannot be computed, guessed or tested outside
-// the daemon (I7). Every field is tagged or of fixed length. Thread safety: pure after construction.
+// The hash key comes from the domain's secret, so a key cannot be computed, guessed or tested
+// outside the daemon (I7). Half of the digest is dropped, so no key can be extended to another.
+// Every kind of key (chain, revision, content, document) has its own label, and every field is of
+// fixed length or comes last. Thread safety: pure after construction.
 
 #pragma once
 
 #include <array>
 #include <cstdint>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "base/ids.h"
@@ -22,8 +26,8 @@ class ChainHasher {
  public:
   ChainHasher(const DomainSecret& secret, const Fingerprint& fingerprint);
 
-  // Keys of the blocks of `tokens` cut every `block_tokens`; a short last block gets a key too when
-  // `with_short_last`. Rooted at the empty root.
+  // Keys of the blocks of `tokens` cut every `block_tokens` (not 0); a short last block gets a key
+  // too when `with_short_last`. Rooted at the empty root.
   std::vector<BlockKey> Chain(std::span<const TokenId> tokens, std::uint32_t block_tokens,
                               bool with_short_last) const;
 

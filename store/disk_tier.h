@@ -26,6 +26,9 @@ namespace kvcommons {
 
 class DiskTier {
  public:
+  static constexpr std::size_t kMaxMetaNameBytes = 256;
+  static constexpr std::size_t kMaxMetaValueBytes = 64 << 10;
+
   struct WriteItem {
     const BlockRecord* record = nullptr;  // checksum filled
     const std::byte* planes = nullptr;    // record->block_bytes()
@@ -51,11 +54,19 @@ class DiskTier {
     bool writable = true;              // false after a disk-full or I/O error, until one succeeds
   };
 
+  // Told the keys of blocks that are gone without Remove(): evicted by a Write(), or quarantined.
+  using GoneListener = std::function<void(std::span<const BlockKey>)>;
+
   virtual ~DiskTier() = default;
 
+  // Called once, before the first Write(). The listener runs in the thread that caused the loss, after
+  // the blocks are gone, with no lock of the tier held; it may call the tier's reading methods.
+  virtual void SetGoneListener(GoneListener listener) = 0;
+
   // Writes a batch whole and syncs it before it returns. Items whose key is present are skipped. Makes
-  // room by evicting; kExhausted when it cannot (batch over the capacity), kUnavailable when the disk
-  // is full or fails: then nothing of the batch is found later.
+  // room by evicting; kExhausted when it cannot (batch over the capacity), kInvalidArgument for a record
+  // out of its limits, kUnavailable when the disk is full or fails: in each case nothing of the batch is
+  // found later.
   virtual Status Write(std::span<const WriteItem> items) = 0;
 
   // Keys, sizes and domains of all blocks, in no order; called once after Open().
@@ -65,14 +76,17 @@ class DiskTier {
   virtual std::optional<BlockRecord> ReadRecord(const BlockKey& key) const = 0;
   // Reads planes into `destination` (record.block_bytes() long), verifying the checksum. A bad block
   // is quarantined (dropped, counted) and reads as a miss: nullopt.
-  virtual std::optional<BlockRecord> Read(const BlockKey& key,
-                                          const std::function<std::byte*(const BlockRecord&)>& allocate) = 0;
+  // `allocate` runs with no lock of the tier held; it answers null to refuse, and the read is a miss
+  // that quarantines nothing.
+  virtual std::optional<BlockRecord> Read(
+      const BlockKey& key, const std::function<std::byte*(const BlockRecord&)>& allocate) = 0;
   // Durable before it returns. Absent keys are no failure.
   virtual Status Remove(std::span<const BlockKey> keys) = 0;
   // Told on a hit, for eviction.
   virtual void Touch(const BlockKey& key) = 0;
 
-  // Documents and metadata: small, synced. Document keys order by (domain, document).
+  // Documents and metadata: small, synced. Document keys order by (domain, document). Put replaces;
+  // kInvalidArgument out of the limits, kExhausted when there is no room even without blocks.
   virtual Status PutDocument(const DocumentRevision& revision) = 0;
   virtual std::optional<DocumentRevision> GetDocument(const DomainId& domain,
                                                       const DocumentKey& document) const = 0;
@@ -82,6 +96,10 @@ class DiskTier {
   virtual std::optional<std::string> GetMeta(std::string_view name) const = 0;
 
   virtual Stats GetStats() const = 0;
+
+ protected:
+  // kInvalidArgument out of the limits above.
+  static Status CheckMeta(std::string_view name, std::string_view value);
 };
 
 struct DiskTierOptions {
