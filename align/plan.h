@@ -1,8 +1,8 @@
 // The planner: from candidates to spans that cover a prompt exactly once, each with its reason.
 //
-// Pure and deterministic: equal inputs give equal plans. A plan always ends in a computed token, since
-// no logits are cached (I4). It never contains reuse that the cost model predicts to be slower than
-// prefill (I11). What it cannot place it computes: unsure means a miss.
+// Pure and deterministic: equal inputs give equal plans. A plan always ends in a computed token,
+// since no logits are cached (I4). It never contains reuse that the cost model predicts to be
+// slower than prefill (I11). What it cannot place it computes: unsure means a miss.
 //
 // Source: specs: positional re-encoding §1.5 (multi-place edits), §1.8 (staleness), §5.4 (diff).
 
@@ -19,6 +19,8 @@
 
 namespace kvcommons {
 
+inline constexpr Position kMaxPlanTokens = Position{1} << 24;
+
 enum class Policy : std::uint8_t {
   kOff = 0,    // compute everything
   kExact = 1,  // exact chains only
@@ -26,7 +28,13 @@ enum class Policy : std::uint8_t {
 };
 
 // Values travel over the wire.
-enum class SpanKind : std::uint8_t { kExact = 0, kMoved = 1, kCanonical = 2, kAnchored = 3, kCompute = 4 };
+enum class SpanKind : std::uint8_t {
+  kExact = 0,
+  kMoved = 1,
+  kCanonical = 2,
+  kAnchored = 3,
+  kCompute = 4
+};
 
 // Where the rows of a reused span come from.
 enum class SpanSource : std::uint8_t {
@@ -37,10 +45,16 @@ enum class SpanSource : std::uint8_t {
 
 // How far a stored row's left context has drifted from the one it was computed in (§1.8).
 struct Staleness {
-  std::uint32_t generation = 0;           // edits in its left context since; 0: exact
+  // Revisions with an edit in its left context since. 0: exact. A row that was computed behind
+  // moved rows starts at 1: it read stale rows, though no edit passed it by.
+  std::uint32_t generation = 0;
   std::uint32_t edited_tokens_left = 0;   // tokens inserted or removed to its left since
-  std::uint32_t min_distance_tokens = 0;  // to the nearest edit; meaningless at generation 0
+  std::uint32_t min_distance_tokens = 0;  // to the nearest edit; meaningless when none are edited
   bool exact() const { return generation == 0; }
+  friend bool operator==(const Staleness& a, const Staleness& b) {
+    return a.generation == b.generation && a.edited_tokens_left == b.edited_tokens_left &&
+           a.min_distance_tokens == b.min_distance_tokens;
+  }
 };
 
 // Rows [begin, end) of the parent revision that the store still has, rotated for the contiguous
@@ -65,9 +79,9 @@ struct EditOptions {
 };
 
 struct PlanInput {
-  std::span<const TokenId> tokens;          // the prompt; at least 1
-  Position exact_tokens = 0;                // leading tokens whose exact chain the store holds
-  std::span<const TokenId> parent_tokens;   // empty: no parent
+  std::span<const TokenId> tokens;         // the prompt; at least 1
+  Position exact_tokens = 0;               // leading tokens whose exact chain the store holds
+  std::span<const TokenId> parent_tokens;  // empty: no parent
   std::span<const ParentSegment> parent_segments;
   Policy policy = Policy::kExact;
   EditOptions edit;
@@ -81,7 +95,7 @@ struct Span {
   SpanSource source = SpanSource::kNone;
   Position parent_begin = 0;  // kParent: row of the parent that lands at `begin`
   Position delta = 0;         // begin - origin position of the row at `begin`; constant in the span
-  Staleness staleness;        // of the rows as placed here
+  Staleness staleness;        // of the rows once the plan has been carried out
   const char* reason = "";    // a fixed word: "exact_chain", "unchanged", "edited", "after_edit",
                               // "short_run", "missing", "too_stale", "last_token", "no_parent",
                               // "not_worth_it", "policy_off", "risk_limit"
@@ -94,12 +108,21 @@ struct Plan {
   Position computed_rows = 0;
   // Rows before this are exact when the plan has been carried out: the first moved row, or the end.
   Position exact_end = 0;
-  double predicted_us = 0;  // by the cost model
-  double prefill_us = 0;    // what computing everything would take
+  double predicted_us = 0;  // by the cost model; the lookup counts when anything is reused
+  double prefill_us = 0;    // what computing everything would take; predicted_us is never more
 };
 
-// Fails with kInvalidArgument on an empty prompt and on segments out of order or out of range.
+// Fails with kInvalidArgument on an empty prompt, on more than kMaxPlanTokens tokens on a side, on
+// segments out of order or out of range, and on options or costs that are negative or not finite.
+//
+// What is exact: rows of the chain, and rows of the parent at generation 0 and their own position
+// whose whole left context is unchanged. A row that claims to be exact behind a stale one
+// contradicts itself and is taken as moved (by 0).
 Result<Plan> MakePlan(const PlanInput& input);
+
+// What the store can offer as the parent of the next edit once the plan has been carried out:
+// reused rows keep the origin of their stored bytes, computed rows have their own position.
+std::vector<ParentSegment> SegmentsAfter(const Plan& plan);
 
 // One line per span for people: "[0, 1280) exact: exact_chain".
 std::string Explain(const Plan& plan);
