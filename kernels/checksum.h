@@ -22,9 +22,9 @@ struct Checksum128 {
 
 Checksum128 ChecksumOf(const std::byte* bytes, std::size_t size);
 
-// Copies `size` bytes and returns the checksum of what was written to `destination`, piece by piece,
-// so that a source that changes meanwhile (a client's staging memory) cannot leave the copy and its
-// checksum in disagreement.
+// Copies `size` bytes and returns the checksum of what was written to `destination`, piece by
+// piece, so that a source that changes meanwhile (a client's staging memory) cannot leave the copy
+// and its checksum in disagreement.
 Checksum128 CopyWithChecksum(const std::byte* source, std::byte* destination, std::size_t size);
 
 }  // namespace kvcommons

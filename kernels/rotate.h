@@ -1,11 +1,13 @@
-// Rotation of cached keys by a position difference δ, fused with the copy that has to happen anyway.
+// Rotation of cached keys by a position difference δ, fused with the copy that has to happen
+// anyway.
 //
 // K(p + δ) = R(δ·ω) K(p): exact for every RoPE with a fixed ω (specs: positional re-encoding §2.1).
-// Angles come from δ alone, in double, from the engine's own fp32 ω; arithmetic is fp32; one rounding
-// to nearest even. Always rotate from the stored bytes, never from a rotated copy. δ = 0 copies bits.
+// Angles come from δ alone, in double, from the engine's own fp32 ω; arithmetic is fp32; one
+// rounding to nearest even. Always rotate from the stored bytes, never from a rotated copy. δ = 0
+// copies bits.
 //
-// Every implementation equals RotateRowsReference() bit for bit (same order of fused operations); the
-// test runs all of them over one table of cases.
+// Every implementation equals RotateRowsReference() bit for bit (same order of fused operations);
+// the test runs all of them over one table of cases.
 //
 // Thread safety: all functions are pure; source and destination must not overlap.
 
@@ -19,6 +21,9 @@
 #include "kernels/element_type.h"
 
 namespace kvcommons {
+
+// Wider rotary parts are refused where a model profile is checked, and assert here.
+inline constexpr std::uint32_t kRotaryDimMax = 1024;
 
 // One token's key row of one layer: `head_count` heads of `head_dim` elements, of which the
 // `rotary_dim` elements from `rotary_offset` turn and the others are copied.
