@@ -27,13 +27,15 @@ enum class StorageClass : std::uint8_t {
 struct BlockRecord {
   static constexpr std::uint32_t kMaxTokens = 256;
   static constexpr std::uint32_t kMaxPlanes = 4096;
+  static constexpr std::size_t kMaxBlockBytes = std::size_t{1} << 30;
 
   BlockKey key;
   ContentKey content_key;
   Fingerprint fingerprint;
   DomainId domain;
   StorageClass storage_class = StorageClass::kExact;
-  Position origin = 0;  // position of the first token when the keys were rotated; contiguous from there
+  Position origin =
+      0;  // position of the first token when the keys were rotated; contiguous from there
   std::vector<TokenId> tokens;  // 1 to kMaxTokens
   PlaneLayout planes;
   std::uint64_t producer_uid = 0;
@@ -44,6 +46,10 @@ struct BlockRecord {
   std::size_t block_bytes() const { return planes.BlockBytes(tokens.size()); }
 };
 
+// kInvalidArgument, naming field, value and limit, for a record that no store may hold.
+Status CheckBlockRecord(const BlockRecord& record);
+
+// Encodes any record; decoding refuses those that CheckBlockRecord refuses.
 std::string EncodeBlockRecord(const BlockRecord& record);
 // kCorrupted on anything but what EncodeBlockRecord wrote; kUnsupported on another version.
 Result<BlockRecord> DecodeBlockRecord(std::string_view bytes);

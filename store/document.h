@@ -1,7 +1,7 @@
 // A document revision: which stored rows make up one version of an edited document.
 //
-// Rows are never copied by an edit: a segment points at rows of a block that some earlier revision or
-// exact chain stored, at the position they have now; their origin is in the block's record. A
+// Rows are never copied by an edit: a segment points at rows of a block that some earlier revision
+// or exact chain stored, at the position they have now; their origin is in the block's record. A
 // segment whose block is gone is a miss for those rows, nothing else.
 
 #pragma once
@@ -32,7 +32,7 @@ struct DocumentSegment {
 struct DocumentRevision {
   static constexpr std::size_t kMaxNameBytes = 1024;
   static constexpr std::size_t kMaxTokens = 1u << 24;
-  static constexpr std::size_t kMaxSegments = 1u << 20;
+  static constexpr std::size_t kMaxSegments = 1u << 20;  // each at most one block's tokens long
 
   DocumentKey document;
   std::string name;  // the client's; 1 to kMaxNameBytes
@@ -44,7 +44,12 @@ struct DocumentRevision {
   std::int64_t created_us = 0;
 };
 
+// kInvalidArgument, naming field, value and limit, for a revision that no store may hold.
+Status CheckDocument(const DocumentRevision& revision);
+
+// Encodes any revision; decoding refuses those that CheckDocument refuses.
 std::string EncodeDocument(const DocumentRevision& revision);
+// kCorrupted on anything but what EncodeDocument wrote; kUnsupported on another version.
 Result<DocumentRevision> DecodeDocument(std::string_view bytes);
 
 }  // namespace kvcommons
