@@ -1,10 +1,10 @@
 // The client library: a session with a daemon, models, plans with their lease, uploads.
 //
-// Reads are copies out of the daemon's arena, mapped read-only; uploads go through the session's staging
-// memory. A Plan is a lease: while it lives, the rows of its spans keep bytes and place.
-// Thread safety: a Client and everything made from it belong to the thread that connected it (its event
-// loop runs only inside these calls). Open one client per thread.
-// When the daemon dies every call fails with kUnavailable: go on without, and connect again with backoff.
+// Reads are copies out of the daemon's arena, mapped read-only; uploads go through the session's
+// staging memory. A Plan is a lease: while it lives, the rows of its spans keep bytes and place.
+// Thread safety: a Client and everything made from it belong to the thread that connected it (its
+// event loop runs only inside these calls). Open one client per thread. When the daemon dies every
+// call fails with kUnavailable: go on without, and connect again with backoff.
 
 #pragma once
 
@@ -29,7 +29,7 @@ enum class UploadAck : std::uint8_t { kHeld = 0, kDurable = 1 };
 struct PlanRequest {
   std::span<const TokenId> tokens;
   Policy policy = Policy::kEdit;
-  std::string document;          // parent and target of the revision; empty: none
+  std::string document;            // parent and target of the revision; empty: none
   std::uint32_t store_tokens = 0;  // leading tokens the daemon may ask back
   CostModel costs;
   EditOptions edit;
@@ -79,7 +79,8 @@ class PlanHandle {
 
   // Commits all `pieces`: `read_rows(begin, count, destination)` writes rows in store layout
   // [plane][token][row] to `destination`. Goes through staging in as many calls as needed.
-  using RowReader = std::function<Status(Position begin, std::uint32_t count, std::byte* destination)>;
+  using RowReader =
+      std::function<Status(Position begin, std::uint32_t count, std::byte* destination)>;
   virtual Result<CommitOutcome> Commit(const RowReader& read_rows, UploadAck ack) = 0;
 };
 
@@ -106,8 +107,8 @@ struct DaemonInfo {
 };
 
 struct ClientOptions {
-  std::string socket_path;          // empty: DefaultSocketPath()
-  std::string name = "kvcommons";   // for the daemon's log
+  std::string socket_path;         // empty: DefaultSocketPath()
+  std::string name = "kvcommons";  // for the daemon's log
   std::uint64_t staging_bytes = 64ull << 20;
   std::int64_t timeout_ms = 60'000;  // of any call
 };
@@ -151,7 +152,8 @@ class Client {
   virtual Result<VerifyReport> Verify() = 0;
 };
 
-// $KVCOMMONS_SOCKET, else $XDG_RUNTIME_DIR/kvcommons/kvcommons.sock, else /tmp/kvcommons-<uid>/kvcommons.sock.
+// $KVCOMMONS_SOCKET, else $XDG_RUNTIME_DIR/kvcommons/kvcommons.sock, else
+// /tmp/kvcommons-<uid>/kvcommons.sock.
 std::string DefaultSocketPath();
 
 }  // namespace kvcommons

@@ -1,0 +1,144 @@
+#include "client/plan_handle.h"
+
+#include <utility>
+
+namespace kvcommons {
+namespace {
+
+// Where pieces begin in staging memory: the daemon copies whole pages.
+constexpr std::uint64_t kStagingAlignment = 4096;
+
+std::uint64_t AlignUp(std::uint64_t offset) {
+  return (offset + kStagingAlignment - 1) / kStagingAlignment * kStagingAlignment;
+}
+
+class PlanHandleImpl final : public PlanHandle {
+ public:
+  PlanHandleImpl(std::shared_ptr<Connection> connection,
+                 std::shared_ptr<const ModelProfile> profile, bool has_document)
+      : connection_(std::move(connection)),
+        profile_(std::move(profile)),
+        has_document_(has_document) {}
+
+  ~PlanHandleImpl() noexcept override {
+    plan_ = nullptr;
+    connection_->Push();
+  }
+
+  // REQUIRES: inside Guarded().
+  Status Take(rpc::PlanReply::Reader reply, rpc::Plan::Client plan, std::size_t token_count) {
+    plan_ = kj::mv(plan);
+    const auto find_slab = [this](std::uint32_t slab_id) { return connection_->Slab(slab_id); };
+    return ReadPlan(reply, *profile_, token_count, find_slab, *this, slabs_);
+  }
+
+  bool StillHeld() override {
+    const Result<bool> held = connection_->Guarded("check", [this]() -> Result<bool> {
+      return connection_->Await(plan().checkRequest(capnp::MessageSize{8, 0}).send()).getHeld();
+    });
+    return held && *held;
+  }
+
+  Result<CommitOutcome> Commit(const RowReader& read_rows, UploadAck ack) override {
+    CommitOutcome total;
+    std::size_t next = 0;
+    while (next < pieces.size()) {
+      Result<std::vector<Staged>> batch = Stage(read_rows, next);
+      if (!batch) return Fail(batch.error());
+      next += batch->size();
+      KVC_FAIL_IF_ERROR(Send(*batch, ack, next == pieces.size(), total));
+    }
+    if (pieces.empty() && has_document_) KVC_FAIL_IF_ERROR(Send({}, ack, true, total));
+    return total;
+  }
+
+ private:
+  struct Staged {
+    std::uint32_t begin;
+    std::uint64_t offset;
+  };
+
+  rpc::Plan::Client& plan() { return KJ_ASSERT_NONNULL(plan_); }
+
+  // Writes pieces from `first` on into staging, as many as fit.
+  Result<std::vector<Staged>> Stage(const RowReader& read_rows, std::size_t first) {
+    const auto staging =
+        connection_->Guarded("staging", [this]() { return connection_->Staging(); });
+    if (!staging) return Fail(staging.error());
+    const std::size_t token_bytes = profile_->planes().TokenBytes();
+    std::vector<Staged> batch;
+    std::uint64_t used = 0;
+    for (std::size_t i = first; i < pieces.size(); ++i) {
+      const PlannedPiece& piece = pieces[i];
+      const std::uint32_t count = static_cast<std::uint32_t>(piece.end - piece.begin);
+      const std::uint64_t bytes = token_bytes * count;
+      const std::uint64_t offset = AlignUp(used);
+      if (offset > (*staging)->bytes() || bytes > (*staging)->bytes() - offset) {
+        if (!batch.empty()) break;
+        return Fail(Exhausted("a piece of " + std::to_string(count) + " tokens takes " +
+                              std::to_string(bytes) + " bytes; the daemon granted staging of " +
+                              std::to_string((*staging)->bytes()) +
+                              " (ClientOptions::staging_bytes asks for more)"));
+      }
+      KVC_FAIL_IF_ERROR(read_rows(piece.begin, count, (*staging)->data() + offset));
+      batch.push_back({static_cast<std::uint32_t>(piece.begin), offset});
+      used = offset + bytes;
+    }
+    return batch;
+  }
+
+  Status Send(const std::vector<Staged>& batch, UploadAck ack, bool is_last, CommitOutcome& total) {
+    bool answered = false;
+    const Result<void> outcome = connection_->Guarded("commit", [&]() -> Result<void> {
+      auto request = plan().commitRequest();
+      auto list = request.initPieces(static_cast<unsigned>(batch.size()));
+      for (unsigned i = 0; i < list.size(); ++i) {
+        list[i].setBegin(batch[i].begin);
+        list[i].setOffset(batch[i].offset);
+      }
+      request.setAck(static_cast<std::uint8_t>(ack));
+      request.setFinish(is_last && has_document_);
+      auto response = connection_->Await(request.send());
+      answered = true;
+      if (response.hasError()) return Fail(StatusOf(response.getError()));
+      total.stored += response.getStored();
+      total.present += response.getPresent();
+      total.durable += response.getDurable();
+      total.took_us += response.getTookUs();
+      if (is_last) total.revision = response.getRevision();
+      return {};
+    });
+    if (!answered) connection_->AbandonStaging();
+    return outcome ? Status() : outcome.error();
+  }
+
+  std::shared_ptr<Connection> connection_;
+  std::shared_ptr<const ModelProfile> profile_;
+  const bool has_document_;
+  kj::Maybe<rpc::Plan::Client> plan_;
+  std::vector<std::shared_ptr<Mapping>> slabs_;  // what the spans point into stays mapped
+};
+
+}  // namespace
+
+Result<std::unique_ptr<PlanHandle>> MakePlanHandle(std::shared_ptr<Connection> connection,
+                                                   rpc::Model::Client& model,
+                                                   std::shared_ptr<const ModelProfile> profile,
+                                                   const PlanRequest& request) {
+  const std::size_t token_count = request.tokens.size();
+  auto handle =
+      std::make_unique<PlanHandleImpl>(connection, std::move(profile), !request.document.empty());
+  return connection->Guarded("plan", [&]() -> Result<std::unique_ptr<PlanHandle>> {
+    // With the size told, the message is one allocation.
+    auto message = model.planRequest(
+        capnp::MessageSize{token_count / 2 + request.document.size() / 8 + 64, 0});
+    FillPlanRequest(request, message.initRequest());
+    auto response = connection->Await(message.send());
+    if (response.hasError()) return Fail(StatusOf(response.getError()));
+    if (!response.hasPlan()) return Fail(Internal("the daemon answered no plan"));
+    KVC_FAIL_IF_ERROR(handle->Take(response.getReply(), response.getPlan(), token_count));
+    return std::unique_ptr<PlanHandle>(std::move(handle));
+  });
+}
+
+}  // namespace kvcommons

@@ -1,0 +1,18 @@
+// A plan with its lease, and the commit of what was computed for it.
+
+#pragma once
+
+#include <memory>
+
+#include "client/client.h"
+#include "client/connection.h"
+
+namespace kvcommons {
+
+// Asks `model` for a plan and checks the reply. REQUIRES: request.tokens was checked.
+Result<std::unique_ptr<PlanHandle>> MakePlanHandle(std::shared_ptr<Connection> connection,
+                                                   rpc::Model::Client& model,
+                                                   std::shared_ptr<const ModelProfile> profile,
+                                                   const PlanRequest& request);
+
+}  // namespace kvcommons
