@@ -185,8 +185,9 @@ class Engine {
   static constexpr std::uint32_t kMaxRuns = 250;
 
  protected:
-  // The rows of a prompt computed from position `first` into an empty cache: the gate's probe.
-  virtual Status RunAt(std::span<const TokenId> tokens, Position first) = 0;
+  // The gate's probe: tokens at positions first, first + 1, ... of an empty cache, none of which
+  // sees another. REQUIRES: at most kMaxRuns tokens.
+  virtual Status RunApart(std::span<const TokenId> tokens, Position first) = 0;
 };
 
 }  // namespace kvcommons

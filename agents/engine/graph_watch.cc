@@ -1,0 +1,281 @@
+#include "agents/engine/graph_watch.h"
+
+#include <ggml-backend.h>
+#include <ggml.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <string_view>
+
+namespace kvcommons {
+namespace {
+
+constexpr std::string_view kKeyCells = "attn_inp_k_idxs";
+constexpr std::string_view kValueCells = "attn_inp_v_idxs";
+constexpr std::string_view kMask = "attn_inp_kq_mask";
+
+const ggml_tensor* SourceNamed(const ggml_tensor* node, std::string_view name) {
+  for (const ggml_tensor* source : node->src) {
+    if (source != nullptr && name == source->name) return source;
+  }
+  return nullptr;
+}
+
+bool InHostMemory(const ggml_tensor* tensor) {
+  return tensor->data != nullptr && tensor->buffer != nullptr &&
+         ggml_backend_buffer_is_host(tensor->buffer);
+}
+
+bool IsAttention(const ggml_tensor* node) {
+  return (node->op == GGML_OP_FLASH_ATTN_EXT || node->op == GGML_OP_SOFT_MAX) &&
+         SourceNamed(node, kMask) != nullptr;
+}
+
+float OpParameter(const ggml_tensor* node, std::size_t index) {
+  float value = 0;
+  std::memcpy(&value, reinterpret_cast<const char*>(node->op_params) + index * sizeof value,
+              sizeof value);
+  return value;
+}
+
+}  // namespace
+
+bool GraphWatch::Callback(ggml_tensor* node, bool ask, void* self) {
+  auto* watch = static_cast<GraphWatch*>(self);
+  if (watch->mode_ == Mode::kIdle) return false;
+  if (ask) return watch->Ask(node);
+  watch->Done(node);
+  return true;  // go on
+}
+
+CacheMemory GraphWatch::EndCapture(std::uint32_t head_dim) {
+  mode_ = Mode::kIdle;
+  head_dim_ = head_dim;
+  memory_.value_transposed = !flash_;
+  const bool whole =
+      !bad_ && attention_seen_ && !memory_.layers.empty() && value_writes_ == memory_.layers.size();
+  return whole ? memory_ : CacheMemory{};
+}
+
+void GraphWatch::BeginPass(const Pass& pass) {
+  mode_ = Mode::kPass;
+  pass_ = pass;
+  cells_.clear();
+  ubatch_begin_ = 0;
+  layer_ = static_cast<std::uint32_t>(memory_.layers.size());
+  patched_end_ = 0;
+  bad_ = false;
+}
+
+bool GraphWatch::EndPass() {
+  mode_ = Mode::kIdle;
+  const std::size_t rows = pass_.positions.size();
+  const bool patched = pass_.earlier_rows.empty() || patched_end_ == rows;
+  pass_ = Pass{};
+  return !bad_ && cells_.size() == rows && patched;
+}
+
+bool GraphWatch::Ask(const ggml_tensor* node) {
+  if (node->op == GGML_OP_SET_ROWS) {
+    if (const ggml_tensor* indices = SourceNamed(node, kKeyCells)) {
+      NoteKeyWrite(node, indices);
+      return false;
+    }
+    if (SourceNamed(node, kValueCells) == nullptr) return false;
+    if (mode_ == Mode::kPass) return pass_.hook != nullptr && *pass_.hook != nullptr;
+    const ggml_tensor* cache = node->view_src;
+    if (cache == nullptr || !InHostMemory(cache) || value_writes_ >= memory_.layers.size()) {
+      bad_ = true;
+      return false;
+    }
+    memory_.layers[value_writes_++].value = static_cast<std::byte*>(cache->data);
+    return false;
+  }
+  if (!IsAttention(node)) return false;
+  if (mode_ == Mode::kCapture) {
+    attention_seen_ = true;
+    flash_ = node->op == GGML_OP_FLASH_ATTN_EXT;
+    return false;
+  }
+  if (!pass_.earlier_rows.empty() && patched_end_ < cells_.size()) {
+    PatchMask(SourceNamed(node, kMask));
+    patched_end_ = static_cast<std::uint32_t>(cells_.size());
+  }
+  return WantsProbe();
+}
+
+void GraphWatch::Done(const ggml_tensor* node) {
+  if (mode_ != Mode::kPass) return;
+  if (node->op == GGML_OP_SET_ROWS) {
+    CallHook();
+  } else if (IsAttention(node)) {
+    Probe(node);
+  }
+}
+
+void GraphWatch::NoteKeyWrite(const ggml_tensor* node, const ggml_tensor* indices) {
+  const ggml_tensor* cache = node->view_src;
+  if (cache == nullptr || !InHostMemory(cache) || !InHostMemory(indices) ||
+      indices->type != GGML_TYPE_I64 ||
+      (cache->type != GGML_TYPE_F16 && cache->type != GGML_TYPE_F32)) {
+    bad_ = true;
+    return;
+  }
+  auto* key = static_cast<std::byte*>(cache->data);
+  if (mode_ == Mode::kCapture) {
+    if (memory_.layers.empty()) {
+      memory_.row_elements = static_cast<std::uint32_t>(cache->ne[0]);
+      memory_.cell_count = static_cast<std::uint32_t>(cache->ne[1]);
+      memory_.type = cache->type == GGML_TYPE_F32 ? ElementType::kFp32 : ElementType::kFp16;
+    }
+    // Layers with other widths, or several streams, are not what this engine can serve.
+    if (cache->ne[0] != memory_.row_elements || cache->ne[1] != memory_.cell_count ||
+        cache->ne[2] != 1) {
+      bad_ = true;
+    }
+    memory_.layers.push_back({key, nullptr});
+    return;
+  }
+  const auto layer_count = static_cast<std::uint32_t>(memory_.layers.size());
+  const bool first_layer = key == memory_.layers.front().key;
+  layer_ = first_layer ? 0 : layer_ + 1;
+  if (layer_ >= layer_count || memory_.layers[layer_].key != key) {
+    bad_ = true;
+    layer_ = 0;
+    return;
+  }
+  if (!first_layer) return;
+  // A ubatch begins.
+  ubatch_begin_ = static_cast<std::uint32_t>(cells_.size());
+  const auto* cells = static_cast<const std::int64_t*>(indices->data);
+  for (std::int64_t i = 0; i < indices->ne[0]; ++i) {
+    if (cells_.size() == pass_.positions.size() || cells[i] < 0 || cells[i] >= memory_.cell_count) {
+      bad_ = true;
+      return;
+    }
+    const Position position = pass_.positions[cells_.size()];
+    cells_.push_back(static_cast<std::uint32_t>(cells[i]));
+    pass_.cell_of_position[static_cast<std::size_t>(position)] =
+        static_cast<std::int32_t>(cells[i]);
+  }
+}
+
+// A run's own sequence cannot see the rows that earlier runs of the same pass compute: opens them.
+void GraphWatch::PatchMask(const ggml_tensor* mask) const {
+  auto* rows = static_cast<std::byte*>(mask->data);
+  for (std::size_t row = ubatch_begin_; row < cells_.size(); ++row) {
+    std::byte* line = rows + (row - ubatch_begin_) * mask->nb[1];
+    const std::uint32_t earlier = pass_.earlier_rows[row];
+    if (mask->type == GGML_TYPE_F16) {
+      auto* entries = reinterpret_cast<ggml_fp16_t*>(line);
+      for (std::uint32_t i = 0; i < earlier; ++i) entries[cells_[i]] = 0;
+    } else {
+      auto* entries = reinterpret_cast<float*>(line);
+      for (std::uint32_t i = 0; i < earlier; ++i) entries[cells_[i]] = 0;
+    }
+  }
+}
+
+void GraphWatch::CallHook() {
+  LayerView view;
+  view.layer = layer_;
+  view.positions = pass_.positions.first(cells_.size());
+  view.cells = cells_;
+  view.cell_of_position = pass_.cell_of_position;
+  view.key = memory_.layers[layer_].key;
+  view.value = memory_.layers[layer_].value;
+  view.value_transposed = memory_.value_transposed;
+  view.cell_count = memory_.cell_count;
+  view.row_elements = memory_.row_elements;
+  view.type = memory_.type;
+  (*pass_.hook)(view);
+}
+
+bool GraphWatch::WantsProbe() const {
+  if (pass_.probed == nullptr || pass_.probe_rows.empty()) return false;
+  return std::binary_search(pass_.probe_layers.begin(), pass_.probe_layers.end(), layer_);
+}
+
+void GraphWatch::Probe(const ggml_tensor* node) {
+  for (std::size_t row = ubatch_begin_; row < cells_.size(); ++row) {
+    const Position position = pass_.positions[row];
+    if (!std::binary_search(pass_.probe_rows.begin(), pass_.probe_rows.end(), position)) continue;
+    const auto in_ubatch = static_cast<std::uint32_t>(row - ubatch_begin_);
+    AttentionWeights weights;
+    weights.layer = layer_;
+    weights.row = position;
+    const bool flash = node->op == GGML_OP_FLASH_ATTN_EXT;
+    weights.head_count = static_cast<std::uint32_t>(flash ? node->src[0]->ne[2] : node->ne[2]);
+    weights.weights.assign(weights.head_count * (static_cast<std::size_t>(position) + 1), 0.0F);
+    if (flash) {
+      ProbeFlash(node, in_ubatch, weights);
+    } else {
+      ProbeSoftMax(node, in_ubatch, weights);
+    }
+    pass_.probed->push_back(std::move(weights));
+  }
+}
+
+// Flash attention never forms the weights, so they are computed from the query and the cached keys.
+void GraphWatch::ProbeFlash(const ggml_tensor* node, std::uint32_t batch_row,
+                            AttentionWeights& weights) const {
+  const ggml_tensor* query = node->src[0];  // [head_dim, rows, heads], fp32
+  const float scale = OpParameter(node, 0);
+  const float soft_cap = OpParameter(node, 2);
+  const std::size_t columns = static_cast<std::size_t>(weights.row) + 1;
+  const std::uint32_t kv_heads = memory_.row_elements / head_dim_;
+  const std::uint32_t group = weights.head_count / kv_heads;
+  const std::byte* keys = memory_.layers[layer_].key;
+  std::vector<float> key_row(memory_.row_elements);
+  std::vector<double> totals(weights.head_count, 0.0);
+  std::vector<float> peaks(weights.head_count, -INFINITY);
+
+  for (std::size_t column = 0; column < columns; ++column) {
+    const std::int32_t cell = pass_.cell_of_position[column];
+    if (cell < 0) continue;
+    LoadRow(memory_.type, keys + static_cast<std::size_t>(cell) * memory_.row_bytes(),
+            memory_.element_bytes(), key_row);
+    for (std::uint32_t head = 0; head < weights.head_count; ++head) {
+      const auto* q =
+          reinterpret_cast<const float*>(static_cast<const std::byte*>(query->data) +
+                                         batch_row * query->nb[1] + head * query->nb[2]);
+      const float* k = key_row.data() + (head / group) * head_dim_;
+      float dot = 0;
+      for (std::uint32_t i = 0; i < head_dim_; ++i) dot += q[i] * k[i];
+      float score = dot * scale;
+      if (soft_cap != 0) score = soft_cap * std::tanh(score / soft_cap);
+      weights.weights[head * columns + column] = score;
+      peaks[head] = std::max(peaks[head], score);
+    }
+  }
+  for (int step = 0; step < 2; ++step) {
+    for (std::size_t column = 0; column < columns; ++column) {
+      if (pass_.cell_of_position[column] < 0) continue;
+      for (std::uint32_t head = 0; head < weights.head_count; ++head) {
+        float& weight = weights.weights[head * columns + column];
+        if (step == 0) {
+          weight = std::exp(weight - peaks[head]);
+          totals[head] += weight;
+        } else {
+          weight = static_cast<float>(weight / totals[head]);
+        }
+      }
+    }
+  }
+}
+
+void GraphWatch::ProbeSoftMax(const ggml_tensor* node, std::uint32_t batch_row,
+                              AttentionWeights& weights) const {
+  const std::size_t columns = static_cast<std::size_t>(weights.row) + 1;
+  for (std::uint32_t head = 0; head < weights.head_count; ++head) {
+    const auto* line = reinterpret_cast<const float*>(static_cast<const std::byte*>(node->data) +
+                                                      batch_row * node->nb[1] + head * node->nb[2]);
+    for (std::size_t column = 0; column < columns; ++column) {
+      const std::int32_t cell = pass_.cell_of_position[column];
+      if (cell >= 0) weights.weights[head * columns + column] = line[cell];
+    }
+  }
+}
+
+}  // namespace kvcommons

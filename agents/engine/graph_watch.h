@@ -1,0 +1,89 @@
+// What happens inside a llama_decode, through llama.cpp's public evaluation callback: where the
+// cache lies, which cells a pass writes, the mask that joins its runs, the layer hook, the
+// attention probe.
+//
+// llama.cpp promises neither node names nor their order. So Engine::Open lets Capture() prove that
+// all of them are there, and refuses to work where they are not; a pass in which an expected node
+// did not appear is reported by complete().
+//
+// Trap: with ask = true the callback runs *before* the nodes since the last true answer have been
+// computed. Inputs (mask, cells) are set by then; anything computed is only read after ask = false.
+//
+// Thread safety: none; used by one context's thread.
+
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "agents/engine/cache_memory.h"
+#include "agents/engine/llama_engine.h"
+
+struct ggml_tensor;
+
+namespace kvcommons {
+
+class GraphWatch {
+ public:
+  // For llama_context_params::cb_eval, with this object as user data.
+  static bool Callback(ggml_tensor* node, bool ask, void* self);
+
+  // The rows of one pass, in batch order.
+  struct Pass {
+    std::span<const Position> positions;
+    // For every row, how many rows of the batch lie in earlier runs: what the mask has to open.
+    // Empty: llama.cpp's own mask is right.
+    std::span<const std::uint32_t> earlier_rows;
+    // Filled as cells become known.
+    std::span<std::int32_t> cell_of_position;
+    const LayerHook* hook = nullptr;              // null: none
+    std::span<const Position> probe_rows;         // ascending; empty: no probe
+    std::span<const std::uint32_t> probe_layers;  // ascending
+    std::vector<AttentionWeights>* probed = nullptr;
+  };
+
+  // Before the first pass of a context: the next decode records where the cache lies.
+  void BeginCapture() {
+    *this = GraphWatch();
+    mode_ = Mode::kCapture;
+  }
+  // What it found; layers are those that llama.cpp caches, in order. Empty where something is
+  // missing or not in host memory.
+  CacheMemory EndCapture(std::uint32_t head_dim);
+
+  void BeginPass(const Pass& pass);
+  // True if every row's cell was seen and, where asked for, the mask was patched.
+  bool EndPass();
+
+ private:
+  enum class Mode { kIdle, kCapture, kPass };
+
+  bool Ask(const ggml_tensor* node);
+  void Done(const ggml_tensor* node);
+  void NoteKeyWrite(const ggml_tensor* node, const ggml_tensor* indices);
+  void PatchMask(const ggml_tensor* mask) const;
+  void CallHook();
+  bool WantsProbe() const;
+  void Probe(const ggml_tensor* node);
+  void ProbeFlash(const ggml_tensor* node, std::uint32_t batch_row,
+                  AttentionWeights& weights) const;
+  void ProbeSoftMax(const ggml_tensor* node, std::uint32_t batch_row,
+                    AttentionWeights& weights) const;
+
+  Mode mode_ = Mode::kIdle;
+  CacheMemory memory_;
+  std::uint32_t head_dim_ = 0;
+  std::uint32_t value_writes_ = 0;  // seen while capturing
+  bool flash_ = false;
+  bool attention_seen_ = false;
+
+  Pass pass_;
+  std::vector<std::uint32_t> cells_;  // of the pass's rows so far
+  std::uint32_t ubatch_begin_ = 0;    // batch index of the current ubatch's first row
+  std::uint32_t layer_ = 0;           // of the last key write; an index into memory_.layers
+  std::uint32_t patched_end_ = 0;     // rows whose mask is done
+  bool bad_ = false;
+};
+
+}  // namespace kvcommons

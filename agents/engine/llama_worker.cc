@@ -1,0 +1,425 @@
+#include "agents/engine/llama_worker.h"
+
+#include <algorithm>
+#include <string>
+
+#include "agents/engine/llama_log.h"
+#include "agents/engine/run_plan.h"
+#include "base/assert.h"
+
+namespace kvcommons {
+namespace {
+
+constexpr std::size_t kMaxTextBytes = 16U << 20;
+
+std::string Text(const PlaceSpan& span) {
+  return "span at " + std::to_string(span.begin) + " of " + std::to_string(span.count) + " rows";
+}
+
+}  // namespace
+
+LlamaWorker::~LlamaWorker() = default;
+
+// ---- text
+
+Result<std::vector<TokenId>> LlamaWorker::Tokenize(std::string_view text,
+                                                   bool parse_special) const {
+  if (text.size() > kMaxTextBytes) {
+    return Fail(InvalidArgument("text has " + std::to_string(text.size()) +
+                                " bytes; the limit is " + std::to_string(kMaxTextBytes)));
+  }
+  std::vector<TokenId> tokens(text.size() + 8);
+  const std::int32_t count =
+      llama_tokenize(vocabulary_, text.data(), static_cast<std::int32_t>(text.size()),
+                     tokens.data(), static_cast<std::int32_t>(tokens.size()),
+                     /*add_special=*/false, parse_special);
+  if (count < 0) {
+    // More tokens than bytes: nothing we know does it, but the vocabulary decides, not we.
+    tokens.resize(static_cast<std::size_t>(-static_cast<std::int64_t>(count)));
+    const std::int32_t again = llama_tokenize(
+        vocabulary_, text.data(), static_cast<std::int32_t>(text.size()), tokens.data(),
+        static_cast<std::int32_t>(tokens.size()), false, parse_special);
+    if (again < 0) return Fail(Internal("llama.cpp cannot tokenize this text"));
+    tokens.resize(static_cast<std::size_t>(again));
+    return tokens;
+  }
+  tokens.resize(static_cast<std::size_t>(count));
+  return tokens;
+}
+
+Result<std::string> LlamaWorker::Detokenize(std::span<const TokenId> tokens) const {
+  KVC_FAIL_IF_ERROR(CheckTokens(tokens, 0));
+  std::string text;
+  char piece[256];
+  for (const TokenId token : tokens) {
+    const std::int32_t bytes =
+        llama_token_to_piece(vocabulary_, token, piece, sizeof piece, 0, /*special=*/true);
+    if (bytes >= 0) {
+      text.append(piece, static_cast<std::size_t>(bytes));
+      continue;
+    }
+    std::string longer(static_cast<std::size_t>(-bytes), '\0');
+    const std::int32_t again = llama_token_to_piece(
+        vocabulary_, token, longer.data(), static_cast<std::int32_t>(longer.size()), 0, true);
+    if (again > 0) text.append(longer, 0, static_cast<std::size_t>(again));
+  }
+  return text;
+}
+
+bool LlamaWorker::EndsGeneration(TokenId token) const {
+  return token >= 0 && token < static_cast<TokenId>(vocabulary_size()) &&
+         llama_vocab_is_eog(vocabulary_, token);
+}
+
+Status LlamaWorker::CheckTokens(std::span<const TokenId> tokens, std::size_t offset) const {
+  for (std::size_t i = 0; i < tokens.size(); ++i) {
+    // llama.cpp would refuse these too, but with a number of its own and no place.
+    if (tokens[i] < 0 || tokens[i] >= static_cast<TokenId>(vocabulary_size())) {
+      return InvalidArgument("token " + std::to_string(offset + i) + " is " +
+                             std::to_string(tokens[i]) + "; the limit is 0 to " +
+                             std::to_string(vocabulary_size() - 1));
+    }
+  }
+  return Status();
+}
+
+// ---- rows in and out
+
+void LlamaWorker::Clear() {
+  llama_memory_clear(memory_, /*data=*/false);
+  std::fill(cell_of_position_.begin(), cell_of_position_.end(), -1);
+  held_tokens_ = 0;
+  held_end_ = 0;
+}
+
+void LlamaWorker::NoteHeld() {
+  held_tokens_ = 0;
+  held_end_ = 0;
+  for (std::size_t p = 0; p < cell_of_position_.size(); ++p) {
+    if (cell_of_position_[p] < 0) continue;
+    ++held_tokens_;
+    held_end_ = static_cast<Position>(p) + 1;
+  }
+}
+
+Status LlamaWorker::RemoveFrom(Position position) {
+  if (position < 0) {
+    return InvalidArgument("position is " + std::to_string(position) + "; the least is 0");
+  }
+  if (position >= held_end_) return Status();
+  if (!llama_memory_seq_rm(memory_, 0, position, -1)) {
+    Clear();
+    return Internal("llama.cpp cannot remove rows from " + std::to_string(position));
+  }
+  std::fill(cell_of_position_.begin() + position, cell_of_position_.end(), -1);
+  NoteHeld();
+  return Status();
+}
+
+Status LlamaWorker::CheckSpans(std::span<const PlaceSpan> spans) const {
+  std::int64_t at = 0;
+  const std::int64_t context = context_tokens();
+  for (const PlaceSpan& span : spans) {
+    if (span.begin < at) {
+      return InvalidArgument(Text(span) + " is out of order or overlaps; spans ascend from " +
+                             std::to_string(at));
+    }
+    if (span.count < 1 || span.begin + std::int64_t{span.count} > context) {
+      return InvalidArgument(Text(span) + " does not fit; the limit is position " +
+                             std::to_string(context));
+    }
+    if (span.block == nullptr || span.block_tokens > 65536 ||
+        std::uint64_t{span.first_row} + span.count > span.block_tokens) {
+      return InvalidArgument(Text(span) + " takes rows from " + std::to_string(span.first_row) +
+                             " of a block of " + std::to_string(span.block_tokens));
+    }
+    if (span.delta <= -context || span.delta >= context || span.begin - span.delta < 0) {
+      return InvalidArgument(Text(span) + " has delta " + std::to_string(span.delta) +
+                             "; the limit is " + std::to_string(1 - context) + " to " +
+                             std::to_string(span.begin));
+    }
+    if (span.delta != 0 && profile_.omega.empty()) {
+      return Unsupported(Text(span) + " has delta " + std::to_string(span.delta) +
+                         ", but keys of this model cannot be moved: " + profile_.omega_refusal);
+    }
+    at = span.begin + std::int64_t{span.count};
+  }
+  return Status();
+}
+
+Status LlamaWorker::PlaceClaim(std::span<const PlaceSpan> spans) {
+  KVC_RETURN_IF_ERROR(CheckSpans(spans));
+  Clear();
+  std::vector<Position> positions;
+  for (const PlaceSpan& span : spans) {
+    for (std::uint32_t i = 0; i < span.count; ++i) {
+      positions.push_back(span.begin + static_cast<Position>(i));
+    }
+  }
+  if (positions.empty()) return Status();
+  if (Status status = claim_.Claim(context_.get(), positions); !status.ok()) {
+    Clear();
+    return status;
+  }
+  // An empty cache fills its cells from 0 in the blob's order; ProveCache() checked it.
+  for (std::size_t i = 0; i < positions.size(); ++i) {
+    cell_of_position_[static_cast<std::size_t>(positions[i])] = static_cast<std::int32_t>(i);
+  }
+  NoteHeld();
+  return Status();
+}
+
+Status LlamaWorker::PlaceLayers(std::span<const PlaceSpan> spans, std::uint32_t begin_layer,
+                                std::uint32_t end_layer) {
+  KVC_RETURN_IF_ERROR(CheckSpans(spans));
+  if (begin_layer > end_layer || end_layer > profile_.layer_count) {
+    return InvalidArgument("layers [" + std::to_string(begin_layer) + ", " +
+                           std::to_string(end_layer) + "); the limit is " +
+                           std::to_string(profile_.layer_count));
+  }
+  for (const PlaceSpan& span : spans) {
+    for (std::uint32_t i = 0; i < span.count; ++i) {
+      if (cell_of_position_[static_cast<std::size_t>(span.begin) + i] < 0) {
+        return InvalidArgument(Text(span) + " was not claimed; call PlaceClaim() first");
+      }
+    }
+  }
+  const KeyRowFormat format = profile_.key_row();
+  const std::size_t row_bytes = cache_.row_bytes();
+  for (const PlaceSpan& span : spans) {
+    const RotationTable table(profile_.omega, span.delta);
+    const std::span<const std::int32_t> cells =
+        std::span(cell_of_position_).subspan(static_cast<std::size_t>(span.begin), span.count);
+    const std::size_t plane_bytes = row_bytes * span.block_tokens;
+    for (std::uint32_t layer = begin_layer; layer < end_layer; ++layer) {
+      const std::byte* keys = span.block + 2 * layer * plane_bytes + span.first_row * row_bytes;
+      ForCellStretches(cells, [&](std::uint32_t cell, std::uint32_t first, std::uint32_t count) {
+        cache_.WriteKeys(layer, cell, count, keys + first * row_bytes, format, table);
+        cache_.WriteValues(layer, cell, count, keys + plane_bytes + first * row_bytes);
+      });
+    }
+  }
+  return Status();
+}
+
+Status LlamaWorker::Place(std::span<const PlaceSpan> spans) {
+  KVC_RETURN_IF_ERROR(PlaceClaim(spans));
+  return PlaceLayers(spans, 0, profile_.layer_count);
+}
+
+Status LlamaWorker::ReadRows(Position begin, std::uint32_t count, std::byte* destination) const {
+  if (begin < 0 || count < 1 || begin + std::int64_t{count} > std::int64_t{context_tokens()}) {
+    return InvalidArgument("rows from " + std::to_string(begin) + ", " + std::to_string(count) +
+                           " of them; the limit is position " + std::to_string(context_tokens()));
+  }
+  const std::span<const std::int32_t> cells =
+      std::span(cell_of_position_).subspan(static_cast<std::size_t>(begin), count);
+  for (std::uint32_t i = 0; i < count; ++i) {
+    if (cells[i] < 0) {
+      return NotFound("position " + std::to_string(begin + static_cast<Position>(i)) +
+                      " is not held");
+    }
+  }
+  const std::size_t row_bytes = cache_.row_bytes();
+  for (std::uint32_t layer = 0; layer < profile_.layer_count; ++layer) {
+    std::byte* keys = destination + 2 * layer * row_bytes * count;
+    std::byte* values = keys + row_bytes * count;
+    ForCellStretches(cells, [&](std::uint32_t cell, std::uint32_t first, std::uint32_t rows) {
+      cache_.ReadKeys(layer, cell, rows, keys + first * row_bytes);
+      cache_.ReadValues(layer, cell, rows, values + first * row_bytes);
+    });
+  }
+  return Status();
+}
+
+// ---- computing
+
+Status LlamaWorker::Run(std::span<const TokenId> prompt, std::span<const TokenRun> runs,
+                        std::uint32_t logit_rows) {
+  if (prompt.size() > context_tokens()) {
+    return InvalidArgument("prompt has " + std::to_string(prompt.size()) +
+                           " tokens; the limit is " + std::to_string(context_tokens()));
+  }
+  const Result<std::vector<TokenRun>> plan =
+      PlanRuns(runs, prompt.size(), cell_of_position_, 0, kMaxRuns);
+  if (!plan) return plan.error();
+  return Decode(prompt, 0, *plan, logit_rows);
+}
+
+Status LlamaWorker::RunToken(TokenId token) {
+  if (held_tokens_ != static_cast<std::uint32_t>(held_end_)) {
+    return InvalidArgument("the cache has holes below position " + std::to_string(held_end_) +
+                           "; compute them first");
+  }
+  if (held_end_ >= static_cast<Position>(context_tokens())) {
+    return Exhausted("the context of " + std::to_string(context_tokens()) + " tokens is full");
+  }
+  const TokenRun run{held_end_, held_end_ + 1};
+  return Decode(std::span(&token, 1), held_end_, std::span(&run, 1), 1);
+}
+
+Status LlamaWorker::RunApart(std::span<const TokenId> tokens, Position first) {
+  KVC_ASSERT(!tokens.empty() && tokens.size() <= kMaxRuns);
+  if (first < 0 ||
+      first + static_cast<std::int64_t>(tokens.size()) > std::int64_t{context_tokens()}) {
+    return InvalidArgument("tokens at " + std::to_string(first) + " do not fit the context");
+  }
+  KVC_RETURN_IF_ERROR(CheckTokens(tokens, 0));
+  Clear();
+  batch_tokens_.assign(tokens.begin(), tokens.end());
+  batch_positions_.clear();
+  batch_sequences_.clear();
+  for (std::size_t i = 0; i < tokens.size(); ++i) {
+    batch_positions_.push_back(first + static_cast<Position>(i));
+    batch_sequences_.push_back(static_cast<llama_seq_id>(i));
+  }
+  batch_wants_logits_.assign(tokens.size(), 0);
+  logit_rows_ = 0;
+  computed_rows_ = static_cast<std::uint32_t>(tokens.size());
+  KVC_RETURN_IF_ERROR(DecodeBatch(batch_positions_, {}));
+  NoteHeld();
+  return Status();
+}
+
+Status LlamaWorker::Decode(std::span<const TokenId> tokens, Position first,
+                           std::span<const TokenRun> runs, std::uint32_t logit_rows) {
+  std::size_t rows = 0;
+  for (const TokenRun& run : runs) {
+    const auto begin = static_cast<std::size_t>(run.begin - first);
+    const auto count = static_cast<std::size_t>(run.end - run.begin);
+    KVC_RETURN_IF_ERROR(CheckTokens(tokens.subspan(begin, count), begin));
+    rows += count;
+  }
+  if (logit_rows > rows) {
+    return InvalidArgument("logit_rows is " + std::to_string(logit_rows) + "; this pass computes " +
+                           std::to_string(rows));
+  }
+  // From here on llama.cpp's state changes, and a failure empties the cache.
+  //
+  // Each run gets a sequence of its own with what lies left of it, since llama.cpp wants a sequence
+  // to go on where it ended. The last run can have sequence 0 itself if nothing lies right of it.
+  const bool last_is_open = runs.back().end >= held_end_;
+  std::size_t own_sequences = runs.size() - (last_is_open ? 1 : 0);
+  for (const TokenRun& run : runs) {
+    if (run.begin >= held_end_) continue;
+    if (!llama_memory_seq_rm(memory_, 0, run.begin, run.end)) {
+      Clear();
+      return Internal("llama.cpp cannot remove rows from " + std::to_string(run.begin));
+    }
+    const auto end = std::min(static_cast<std::size_t>(run.end), cell_of_position_.size());
+    std::fill(cell_of_position_.begin() + run.begin,
+              cell_of_position_.begin() + static_cast<std::ptrdiff_t>(end), -1);
+  }
+  for (std::size_t i = 0; i < own_sequences; ++i) {
+    llama_memory_seq_cp(memory_, 0, static_cast<llama_seq_id>(i + 1), 0, runs[i].begin);
+  }
+
+  batch_tokens_.clear();
+  batch_positions_.clear();
+  batch_sequences_.clear();
+  earlier_rows_.clear();
+  for (std::size_t i = 0; i < runs.size(); ++i) {
+    const auto sequence = static_cast<llama_seq_id>(i < own_sequences ? i + 1 : 0);
+    const auto earlier = static_cast<std::uint32_t>(batch_tokens_.size());
+    for (Position p = runs[i].begin; p < runs[i].end; ++p) {
+      batch_tokens_.push_back(tokens[static_cast<std::size_t>(p - first)]);
+      batch_positions_.push_back(p);
+      batch_sequences_.push_back(sequence);
+      if (runs.size() > 1) earlier_rows_.push_back(earlier);
+    }
+  }
+  batch_wants_logits_.assign(rows, 0);
+  std::fill(batch_wants_logits_.end() - static_cast<std::ptrdiff_t>(logit_rows),
+            batch_wants_logits_.end(), std::int8_t{1});
+  logit_rows_ = 0;
+  computed_rows_ = 0;
+  KVC_RETURN_IF_ERROR(DecodeBatch(batch_positions_, earlier_rows_));
+
+  for (std::size_t i = 0; i < own_sequences; ++i) {
+    const auto sequence = static_cast<llama_seq_id>(i + 1);
+    llama_memory_seq_cp(memory_, sequence, 0, runs[i].begin, runs[i].end);
+    llama_memory_seq_rm(memory_, sequence, -1, -1);
+  }
+  NoteHeld();
+  logit_rows_ = logit_rows;
+  computed_rows_ = static_cast<std::uint32_t>(rows);
+  return Status();
+}
+
+Status LlamaWorker::DecodeBatch(std::span<const Position> positions,
+                                std::span<const std::uint32_t> earlier_rows) {
+  const std::size_t rows = positions.size();
+  KVC_ASSERT(rows <= llama_n_batch(context_.get()));  // more would abort the process
+  batch_sequence_counts_.assign(rows, 1);
+  batch_sequence_lists_.resize(rows);
+  for (std::size_t i = 0; i < rows; ++i) batch_sequence_lists_[i] = &batch_sequences_[i];
+  llama_batch batch{};
+  batch.n_tokens = static_cast<std::int32_t>(rows);
+  batch.token = batch_tokens_.data();
+  batch.pos = batch_positions_.data();
+  batch.n_seq_id = batch_sequence_counts_.data();
+  batch.seq_id = batch_sequence_lists_.data();
+  batch.logits = batch_wants_logits_.data();
+
+  probed_.clear();
+  GraphWatch::Pass pass;
+  pass.positions = positions;
+  pass.earlier_rows = earlier_rows;
+  pass.cell_of_position = cell_of_position_;
+  pass.hook = hook_ ? &hook_ : nullptr;
+  pass.probe_rows = probe_rows_;
+  pass.probe_layers = probe_layers_;
+  pass.probed = &probed_;
+  TakeLlamaComplaint();
+  watch_->BeginPass(pass);
+  const std::int32_t code = llama_decode(context_.get(), batch);
+  if (code == 0) llama_synchronize(context_.get());
+  const bool seen = watch_->EndPass();
+  probe_rows_.clear();
+  probe_layers_.clear();
+  if (code == 0 && seen) {
+    std::stable_sort(probed_.begin(), probed_.end(),
+                     [](const AttentionWeights& a, const AttentionWeights& b) {
+                       return a.layer != b.layer ? a.layer < b.layer : a.row < b.row;
+                     });
+    return Status();
+  }
+  probed_.clear();
+  Clear();
+  if (code == 0) {
+    return Internal(
+        "llama.cpp's graph did not show what this engine patches; use the pinned version");
+  }
+  return Internal("llama_decode returned " + std::to_string(code) + ": " + TakeLlamaComplaint());
+}
+
+std::span<const float> LlamaWorker::Logits(std::uint32_t i) const {
+  KVC_ASSERT(i < logit_rows_);
+  const auto index = static_cast<std::int32_t>(computed_rows_ - logit_rows_ + i);
+  const float* logits = llama_get_logits_ith(context_.get(), index);
+  KVC_ASSERT(logits != nullptr);
+  return {logits, vocabulary_size()};
+}
+
+Status LlamaWorker::ProbeAttention(std::span<const Position> rows,
+                                   std::span<const std::uint32_t> layers) {
+  for (const Position row : rows) {
+    if (row < 0 || row >= static_cast<Position>(context_tokens())) {
+      return InvalidArgument("probed row is " + std::to_string(row) + "; the limit is 0 to " +
+                             std::to_string(context_tokens() - 1));
+    }
+  }
+  for (const std::uint32_t layer : layers) {
+    if (layer >= profile_.layer_count) {
+      return InvalidArgument("probed layer is " + std::to_string(layer) + "; the limit is 0 to " +
+                             std::to_string(profile_.layer_count - 1));
+    }
+  }
+  probe_rows_.assign(rows.begin(), rows.end());
+  probe_layers_.assign(layers.begin(), layers.end());
+  std::sort(probe_rows_.begin(), probe_rows_.end());
+  std::sort(probe_layers_.begin(), probe_layers_.end());
+  return Status();
+}
+
+}  // namespace kvcommons

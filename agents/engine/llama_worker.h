@@ -1,0 +1,108 @@
+// The implementation of Engine; only agents/engine includes it.
+
+#pragma once
+
+#include <llama.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "agents/engine/cache_memory.h"
+#include "agents/engine/cell_claim.h"
+#include "agents/engine/graph_watch.h"
+#include "agents/engine/llama_engine.h"
+
+namespace kvcommons {
+
+class LlamaWorker final : public Engine {
+ public:
+  static Result<std::unique_ptr<Engine>> Open(const EngineOptions& options);
+  ~LlamaWorker() override;
+
+  const ModelProfile& profile() const override { return profile_; }
+  const CostModel& costs() const override { return costs_; }
+  std::uint32_t context_tokens() const override { return profile_.context_tokens; }
+  std::uint32_t vocabulary_size() const override { return profile_.vocabulary_size; }
+  std::uint32_t held_tokens() const override { return held_tokens_; }
+  Position held_end() const override { return held_end_; }
+
+  Result<std::vector<TokenId>> Tokenize(std::string_view text, bool parse_special) const override;
+  Result<std::string> Detokenize(std::span<const TokenId> tokens) const override;
+  bool EndsGeneration(TokenId token) const override;
+
+  void Clear() override;
+  Status RemoveFrom(Position position) override;
+  Status Place(std::span<const PlaceSpan> spans) override;
+  Status PlaceClaim(std::span<const PlaceSpan> spans) override;
+  Status PlaceLayers(std::span<const PlaceSpan> spans, std::uint32_t begin_layer,
+                     std::uint32_t end_layer) override;
+  Status ReadRows(Position begin, std::uint32_t count, std::byte* destination) const override;
+  Status Run(std::span<const TokenId> prompt, std::span<const TokenRun> runs,
+             std::uint32_t logit_rows) override;
+  Status RunToken(TokenId token) override;
+  std::uint32_t logit_count() const override { return logit_rows_; }
+  std::span<const float> Logits(std::uint32_t i) const override;
+  std::uint32_t computed_rows() const override { return computed_rows_; }
+  void SetLayerHook(LayerHook hook) override { hook_ = std::move(hook); }
+  Status ProbeAttention(std::span<const Position> rows,
+                        std::span<const std::uint32_t> layers) override;
+  const std::vector<AttentionWeights>& probed() const override { return probed_; }
+
+ private:
+  LlamaWorker() = default;
+  Status Load(const EngineOptions& options);
+  Status MakeContext(const EngineOptions& options, bool flash);
+  Status CaptureCache();
+  Status ProveCache();
+  void MeasureCosts();
+
+  Status RunApart(std::span<const TokenId> tokens, Position first) override;
+  Status CheckSpans(std::span<const PlaceSpan> spans) const;
+  Status CheckTokens(std::span<const TokenId> tokens, std::size_t offset) const;
+  // Computes `runs` (planned) of tokens; tokens[0] has position `first`.
+  Status Decode(std::span<const TokenId> tokens, Position first, std::span<const TokenRun> runs,
+                std::uint32_t logit_rows);
+  Status DecodeBatch(std::span<const Position> positions,
+                     std::span<const std::uint32_t> earlier_rows);
+  // Counts held rows again after cell_of_position_ changed.
+  void NoteHeld();
+
+  struct FreeModel {
+    void operator()(llama_model* model) const { llama_model_free(model); }
+  };
+  struct FreeContext {
+    void operator()(llama_context* context) const { llama_free(context); }
+  };
+  std::unique_ptr<GraphWatch> watch_;  // the context points to it
+  std::unique_ptr<llama_model, FreeModel> model_;
+  std::unique_ptr<llama_context, FreeContext> context_;
+  llama_memory_t memory_ = nullptr;
+  const llama_vocab* vocabulary_ = nullptr;
+
+  ModelProfile profile_;
+  CostModel costs_;
+  CacheMemory cache_;
+  CellClaim claim_;
+  std::vector<std::int32_t> cell_of_position_;
+  std::uint32_t held_tokens_ = 0;
+  Position held_end_ = 0;
+
+  // The batch, reused by every pass.
+  std::vector<llama_token> batch_tokens_;
+  std::vector<llama_pos> batch_positions_;
+  std::vector<std::int32_t> batch_sequence_counts_;
+  std::vector<llama_seq_id> batch_sequences_;
+  std::vector<llama_seq_id*> batch_sequence_lists_;
+  std::vector<std::int8_t> batch_wants_logits_;
+  std::vector<std::uint32_t> earlier_rows_;
+
+  std::uint32_t logit_rows_ = 0;
+  std::uint32_t computed_rows_ = 0;
+  LayerHook hook_;
+  std::vector<Position> probe_rows_;
+  std::vector<std::uint32_t> probe_layers_;
+  std::vector<AttentionWeights> probed_;
+};
+
+}  // namespace kvcommons
