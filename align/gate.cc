@@ -49,8 +49,8 @@ std::vector<Turn> Turns(const std::vector<float>& omega, std::int64_t delta) {
 }
 
 double RelativeError(double difference_squared, double norm_squared) {
-  if (norm_squared > 0) return std::sqrt(difference_squared / norm_squared);
-  return difference_squared > 0 ? std::numeric_limits<double>::infinity() : 0;
+  if (norm_squared == 0 && difference_squared == 0) return 0;  // a NaN must stay one
+  return std::sqrt(difference_squared / norm_squared);
 }
 
 // ‖R_δ from − to‖ / ‖to‖ over all rows. In double: the gate must not inherit a fault of the
