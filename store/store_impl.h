@@ -1,0 +1,162 @@
+// The store's one implementation. store.cc has what runs in memory, store_disk.cc what touches the
+// disk, store_documents.cc documents and secrets, store_admin.cc listing and checking.
+//
+// One lock, mutex_, protects all bookkeeping; nothing is copied, hashed, read or written under it.
+// A block's key is *busy* while some thread reads, writes or removes it on disk. Busy keys are
+// taken all at once and never while holding others, so no two threads wait for each other, and per
+// key the disk sees one thing at a time: an old write cannot overtake a removal, and concurrent
+// pins of one block are one load.
+
+#pragma once
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <string>
+#include <thread>
+#include <unordered_map>
+#include <unordered_set>
+#include <utility>
+#include <vector>
+
+#include "base/mutex.h"
+#include "store/index.h"
+#include "store/memory_tier.h"
+#include "store/store.h"
+
+namespace kvcommons {
+
+class StoreImpl final : public Store {
+ public:
+  // REQUIRES: options were checked by Open().
+  explicit StoreImpl(Options options);
+  ~StoreImpl() override;
+
+  Result<DomainSecret> SecretOf(const DomainId& domain) override;
+  void SetQuota(const DomainId& domain, std::uint64_t bytes) override;
+
+  std::size_t MatchPrefix(const DomainId& domain, std::span<const BlockKey> keys) const override;
+  bool Contains(const DomainId& domain, const BlockKey& key) const override;
+  Result<std::optional<PinnedBlock>> Pin(const DomainId& domain, const BlockKey& key) override;
+  std::optional<PinnedBlock> PinIfInMemory(const DomainId& domain, const BlockKey& key) override;
+  Result<PutOutcome> Put(const DomainId& domain, std::span<const PutItem> items, Ack ack) override;
+
+  Status PutDocument(const DocumentRevision& revision, Ack ack) override;
+  std::optional<DocumentRevision> GetDocument(const DomainId& domain,
+                                              const DocumentKey& document) const override;
+  Result<bool> RemoveDocument(const DomainId& domain, const DocumentKey& document) override;
+  std::vector<DocumentRevision> ListDocuments(const DomainId& domain) const override;
+
+  std::vector<BlockInfo> List(const DomainId& domain, std::size_t limit) const override;
+  Result<bool> Remove(const DomainId& domain, const BlockKey& key) override;
+  Status Flush() override;
+  Result<VerifyReport> Verify(const DomainId& domain) override;
+  Stats GetStats() const override;
+  int SlabFd(const DomainId& domain, std::uint32_t slab_id) const override;
+
+  void Unpin(MemoryBlock* block) EXCLUDES(mutex_);
+
+ private:
+  struct Domain {
+    DomainId id;
+    std::uint64_t quota_bytes = 0;  // 0: the whole
+    std::uint64_t disk_bytes = 0;   // written, or promised to a write under way
+    std::uint64_t block_count = 0;  // index entries
+  };
+  struct QueuedWrite {
+    DomainSlot domain = 0;
+    BlockKey key;
+    std::uint64_t bytes = 0;
+  };
+  // (domain, document): a document's place in pending_documents_.
+  using DocumentId = std::pair<DomainId, DocumentKey>;
+  using DocumentPtr = std::shared_ptr<const DocumentRevision>;
+
+  // --- store.cc
+  DomainSlot FindSlot(const DomainId& domain) const REQUIRES(mutex_);  // 0: never seen
+  Result<DomainSlot> MakeSlot(const DomainId& domain) REQUIRES(mutex_);
+  std::uint64_t QuotaOf(DomainSlot slot) const REQUIRES(mutex_);
+  Index::Entry& AddEntry(DomainSlot slot, const BlockKey& key) REQUIRES(mutex_);
+  void EraseEntry(Index::Entry* entry) REQUIRES(mutex_);
+  // Room for `sizes`, evicting what must go: all of it or kExhausted.
+  Result<std::vector<Extent>> ReserveRoom(DomainSlot slot, const std::vector<std::uint64_t>& sizes)
+      EXCLUDES(mutex_);
+  // Carries out what a reservation decided about blocks.
+  void Settle(MemoryTier::Reservation& reservation) REQUIRES(mutex_);
+  MemoryBlock* Publish(std::unique_ptr<MemoryBlock> block) REQUIRES(mutex_);
+  std::optional<PinnedBlock> PinEntry(Index::Entry* entry) REQUIRES(mutex_);
+  // What is due after a pin, without the lock: telling the disk tier, and a check of one pin in
+  // kPinsPerCheck. False: the bytes were bad, and the block was dropped.
+  bool AfterPin(const PinnedBlock& block) EXCLUDES(mutex_);
+  void DropBad(MemoryBlock* block) EXCLUDES(mutex_);
+  void KeepSpareSlabs() EXCLUDES(mutex_);
+  Result<std::unique_ptr<SlabMemory>> MakeSlab() EXCLUDES(mutex_);
+
+  // --- store_disk.cc
+  void AcquireKeys(std::span<const BlockKey> keys) REQUIRES(mutex_);
+  void ReleaseKeys(std::span<const BlockKey> keys) EXCLUDES(mutex_);
+  void SettleGone(std::span<const BlockKey> keys) EXCLUDES(mutex_);
+  void LoadIndex();
+  void OnGone(std::span<const BlockKey> keys) EXCLUDES(mutex_);
+  void MarkNotOnDisk(Index::Entry* entry) REQUIRES(mutex_);
+  Result<std::optional<PinnedBlock>> PinFromDisk(const DomainId& domain, DomainSlot slot,
+                                                 const BlockKey& key) EXCLUDES(mutex_);
+  // REQUIRES: the blocks are pinned and of one domain. Whole or, for what was not on disk, not at
+  // all.
+  Status WriteBlocks(DomainSlot slot, std::span<MemoryBlock* const> blocks) EXCLUDES(mutex_);
+  // Charges the domain for `bytes` more on disk, removing blocks of its own when over its quota.
+  Status ChargeDisk(DomainSlot slot, std::uint64_t bytes) EXCLUDES(mutex_);
+  // Removes present keys everywhere; returns how many there were.
+  Result<std::size_t> RemoveBlocks(DomainSlot slot, std::vector<BlockKey> keys, bool revisions_only)
+      EXCLUDES(mutex_);
+  std::uint64_t QueueRoom() const REQUIRES(mutex_);
+  void Enqueue(MemoryBlock& block) REQUIRES(mutex_);
+  void RunWriter() EXCLUDES(mutex_);
+  std::vector<MemoryBlock*> TakeBatch(DomainSlot* slot) REQUIRES(mutex_);
+
+  // --- store_documents.cc
+  // Null: the pending revision, if there still is one.
+  Status WriteDocument(const DocumentId& id, DocumentPtr document) EXCLUDES(mutex_);
+  void RemoveSuperseded(const DocumentRevision& revision, const DocumentRevision& before)
+      EXCLUDES(mutex_);
+
+  const Options options_;  // disk moved out
+  const std::unique_ptr<DiskTier> disk_;
+  const std::uint64_t queue_capacity_bytes_;
+
+  mutable Mutex mutex_;
+  MemoryTier memory_ GUARDED_BY(mutex_);
+  Index index_ GUARDED_BY(mutex_);
+  std::vector<Domain> domains_ GUARDED_BY(mutex_);  // by slot - 1
+  std::unordered_map<DomainId, DomainSlot> slots_ GUARDED_BY(mutex_);
+  std::unordered_set<BlockKey> busy_ GUARDED_BY(mutex_);
+  std::unordered_set<BlockKey> gone_while_busy_ GUARDED_BY(mutex_);  // of busy_
+  std::deque<QueuedWrite> queue_ GUARDED_BY(mutex_);
+  std::uint64_t queued_bytes_ GUARDED_BY(mutex_) = 0;
+  std::uint64_t quota_cursor_ GUARDED_BY(mutex_) = 0;  // Index::Walk
+  // Documents held only; without a disk, all of them.
+  std::map<DocumentId, DocumentPtr> pending_documents_ GUARDED_BY(mutex_);
+  std::uint64_t pending_document_bytes_ GUARDED_BY(mutex_) = 0;
+  std::deque<DocumentId> document_queue_ GUARDED_BY(mutex_);
+  bool stopping_ GUARDED_BY(mutex_) = false;
+  std::uint64_t pin_count_ GUARDED_BY(mutex_) = 0;
+  std::uint64_t hit_count_ GUARDED_BY(mutex_) = 0;
+  std::uint64_t miss_count_ GUARDED_BY(mutex_) = 0;
+  std::uint64_t refused_count_ GUARDED_BY(mutex_) = 0;
+  std::uint64_t bad_block_count_ GUARDED_BY(mutex_) = 0;
+  std::uint64_t slab_made_count_ GUARDED_BY(mutex_) = 0;
+  std::uint64_t slab_made_us_ GUARDED_BY(mutex_) = 0;
+  CondVar busy_released_;
+  CondVar writer_work_;
+  CondVar keeper_work_;
+  CondVar slab_made_;
+
+  // Held across the disk on purpose: two callers must not both make a domain's secret.
+  Mutex secret_mutex_;
+  std::unordered_map<DomainId, DomainSecret> secrets_ GUARDED_BY(secret_mutex_);
+
+  std::thread keeper_;
+  std::thread writer_;
+};
+
+}  // namespace kvcommons
