@@ -1,0 +1,48 @@
+// Counters of the daemon, as Prometheus text for operators. No label and no figure names a tenant
+// (I7).
+//
+// Thread safety: everything may be called from any thread; counting takes no lock.
+
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "base/status.h"
+#include "store/store.h"
+
+namespace kvcommons {
+
+struct PreparedPlan;
+struct CommitReport;
+
+class Metrics {
+ public:
+  Metrics();
+  ~Metrics();
+  Metrics(const Metrics&) = delete;
+  Metrics& operator=(const Metrics&) = delete;
+
+  void CountConnection(int change);  // +1 opened, -1 closed
+  void CountConnectionRefused();
+  void CountConnectionBroken();  // malformed or oversized message, peer that does not read
+  void CountSession(int change);
+  void CountLease(int change);
+  void CountPlan(const PreparedPlan& plan, double took_us);
+  void CountCommit(const CommitReport& report, std::uint64_t bytes, double took_us);
+  void CountError(Code code);
+
+  std::uint64_t plan_count() const;
+  std::uint64_t lease_count() const;
+
+  // Prometheus text of the counters and of the store's figures.
+  std::string Text(const Store::Stats& store) const;
+
+ private:
+  struct Families;
+  const std::unique_ptr<Families> families_;
+};
+
+}  // namespace kvcommons

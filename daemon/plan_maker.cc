@@ -1,0 +1,208 @@
+#include "daemon/plan_maker.h"
+
+#include <algorithm>
+#include <span>
+#include <utility>
+
+#include "base/assert.h"
+
+namespace kvcommons {
+
+PlanMaker::PlanMaker(Store& store, std::shared_ptr<const OpenedModel> model, PromptRequest request)
+    : store_(store) {
+  result_.model = std::move(model);
+  result_.request = std::move(request);
+  result_.chain = CutChain(*result_.model, result_.request);
+  FindParent();
+}
+
+void PlanMaker::FindParent() {
+  const PromptRequest& request = result_.request;
+  const OpenedModel& model = *result_.model;
+  if (!request.document.empty()) {
+    result_.document = model.hasher.KeyOfDocument(request.document);
+  }
+  if (request.policy != Policy::kEdit) return;
+  if (!model.move_refusal.empty()) {
+    result_.notes += "exact mode: " + model.move_refusal + "\n";
+    result_.request.policy = Policy::kExact;
+    return;
+  }
+  if (request.document.empty()) return;
+  parent_ = store_.GetDocument(model.tenant.domain, result_.document);
+  if (parent_ && parent_->fingerprint != model.fingerprint) parent_.reset();
+  if (!parent_) result_.notes += "no stored revision of the document\n";
+}
+
+Position PlanMaker::MatchChain() {
+  std::vector<BlockKey> keys;
+  keys.reserve(result_.chain.full.size());
+  for (const ChainBlock& block : result_.chain.full) {
+    if (missing_.contains(block.key)) break;
+    keys.push_back(block.key);
+  }
+  const DomainId& domain = result_.model->tenant.domain;
+  matched_blocks_ = store_.MatchPrefix(domain, keys);
+  const Position exact = matched_blocks_ == 0 ? 0 : result_.chain.full[matched_blocks_ - 1].end;
+  for (const ChainBlock& block : result_.chain.short_last) {
+    if (block.begin == exact && !missing_.contains(block.key) &&
+        store_.Contains(domain, block.key)) {
+      return block.end;
+    }
+  }
+  return exact;
+}
+
+void PlanMaker::OfferParentRows() {
+  parent_rows_.clear();
+  if (!parent_) return;
+  for (const DocumentSegment& segment : parent_->segments) {
+    if (missing_.contains(segment.block) ||
+        !store_.Contains(result_.model->tenant.domain, segment.block)) {
+      continue;
+    }
+    ParentSegment rows;
+    rows.begin = segment.begin;
+    rows.end = segment.end;
+    rows.origin = segment.origin;
+    rows.staleness = {segment.generation, segment.edited_tokens_left, segment.min_distance_tokens};
+    parent_rows_.push_back(rows);
+  }
+}
+
+Result<bool> PlanMaker::Make(bool may_block) {
+  const PromptRequest& request = result_.request;
+  if (!may_block && parent_ && parent_->tokens.size() + request.tokens.size() > kMaxLoopTokens) {
+    return false;
+  }
+  PlanInput input;
+  input.tokens = request.tokens;
+  input.policy = request.policy;
+  input.edit = request.edit;
+  input.costs = request.costs;
+  for (int tries = 1;; ++tries) {
+    if (tries > kMaxTries) {
+      result_.notes += "blocks keep vanishing: everything is computed\n";
+      input.policy = Policy::kOff;
+    }
+    input.exact_tokens = input.policy == Policy::kOff ? 0 : MatchChain();
+    OfferParentRows();
+    input.parent_tokens = std::span<const TokenId>();
+    if (parent_) input.parent_tokens = parent_->tokens;
+    input.parent_segments = parent_rows_;
+    auto plan = MakePlan(input);
+    if (!plan) {
+      if (!parent_) return Fail(plan.error());
+      // A stored revision that the planner refuses must not keep its document from being served.
+      result_.notes += "the stored revision is not used: " + plan.error().message() + "\n";
+      parent_.reset();
+      continue;
+    }
+    std::vector<LeasedSpan> spans = Cut(*plan);
+    const PinOutcome outcome = PinAll(spans, may_block);
+    if (outcome == PinOutcome::kOnDisk) return false;
+    if (outcome == PinOutcome::kMissing) continue;
+    Finish(std::move(*plan), std::move(spans));
+    return true;
+  }
+}
+
+std::vector<LeasedSpan> PlanMaker::Cut(const Plan& plan) const {
+  std::vector<LeasedSpan> cut;
+  cut.reserve(plan.spans.size() + result_.chain.full.size());
+  std::size_t segment = 0;
+  for (const Span& span : plan.spans) {
+    if (span.source == SpanSource::kNone) {
+      cut.push_back({.span = span});
+      continue;
+    }
+    for (Position row = span.begin; row < span.end;) {
+      LeasedSpan part{.span = span};
+      part.span.begin = row;
+      if (span.source == SpanSource::kChain) {
+        const std::size_t index =
+            static_cast<std::size_t>(row) / result_.model->profile.block_tokens;
+        const ChainBlock* const block = index < matched_blocks_ ? &result_.chain.full[index]
+                                                                : &result_.chain.short_last.front();
+        part.block = block->key;
+        part.first_row = static_cast<std::uint32_t>(row - block->begin);
+        part.span.end = std::min(span.end, block->end);
+      } else {
+        const Position parent_row = span.parent_begin + (row - span.begin);
+        const auto& segments = parent_->segments;
+        while (segments[segment].end <= parent_row) ++segment;
+        KVC_ASSERT(segments[segment].begin <= parent_row);
+        part.block = segments[segment].block;
+        part.first_row = segments[segment].first_row +
+                         static_cast<std::uint32_t>(parent_row - segments[segment].begin);
+        part.span.parent_begin = parent_row;
+        part.span.end = std::min(span.end, row + (segments[segment].end - parent_row));
+      }
+      row = part.span.end;
+      cut.push_back(std::move(part));
+    }
+  }
+  return cut;
+}
+
+PlanMaker::PinOutcome PlanMaker::PinAll(const std::vector<LeasedSpan>& spans, bool may_block) {
+  const OpenedModel& model = *result_.model;
+  PinOutcome outcome = PinOutcome::kPinned;
+  for (const LeasedSpan& part : spans) {
+    if (part.span.source == SpanSource::kNone || missing_.contains(part.block)) continue;
+    auto found = pins_.find(part.block);
+    if (found == pins_.end()) {
+      std::optional<PinnedBlock> pin = store_.PinIfInMemory(model.tenant.domain, part.block);
+      if (!pin) {
+        if (!may_block) return PinOutcome::kOnDisk;
+        auto loaded = store_.Pin(model.tenant.domain, part.block);
+        // Leased blocks that leave no room are a reason to compute, as a miss is.
+        if (loaded && *loaded) {
+          pin = std::move(*loaded);
+          ++result_.loaded_blocks;
+        }
+      }
+      if (!pin) {
+        missing_.insert(part.block);
+        outcome = PinOutcome::kMissing;
+        continue;
+      }
+      found = pins_.emplace(part.block, std::move(*pin)).first;
+    }
+    // What a revision says of a block and what the block says of itself must agree (I12).
+    const BlockRecord& record = found->second.record();
+    const Position rows = part.span.end - part.span.begin;
+    const Position origin = record.origin + static_cast<Position>(part.first_row);
+    if (record.fingerprint != model.fingerprint || part.span.begin - origin != part.span.delta ||
+        part.first_row + static_cast<std::size_t>(rows) > record.tokens.size()) {
+      missing_.insert(part.block);
+      outcome = PinOutcome::kMissing;
+    }
+  }
+  return outcome;
+}
+
+void PlanMaker::Finish(Plan plan, std::vector<LeasedSpan> spans) {
+  std::unordered_map<BlockKey, std::uint32_t> index;
+  for (LeasedSpan& part : spans) {
+    if (part.span.source == SpanSource::kNone) continue;
+    if (part.span.source == SpanSource::kParent) result_.parent_revision = parent_->revision;
+    const auto [at, is_new] =
+        index.emplace(part.block, static_cast<std::uint32_t>(result_.pins.size()));
+    if (is_new) result_.pins.push_back(std::move(pins_.at(part.block)));
+    part.pin = at->second;
+  }
+  pins_.clear();  // What an earlier try pinned and this plan does not use.
+  const DomainId& domain = result_.model->tenant.domain;
+  result_.pieces = WantedPieces(
+      {.spans = plan.spans,
+       .exact_end = plan.exact_end,
+       .store_tokens = result_.request.store_tokens,
+       .block_tokens = static_cast<Position>(result_.model->profile.block_tokens),
+       .has_document = !result_.request.document.empty()},
+      result_.chain, [&](const BlockKey& key) { return store_.Contains(domain, key); });
+  result_.plan = std::move(plan);
+  result_.spans = std::move(spans);
+}
+
+}  // namespace kvcommons

@@ -1,0 +1,87 @@
+// PlanMaker: from a checked request to a plan whose reused rows are pinned, and to the pieces that
+// the daemon wants back.
+//
+// Guarantees: every row that a span points to stays where it is while the PreparedPlan lives (I2);
+// exact mode looks at nothing but the exact chain (I3); where a model cannot move rows, or a
+// document is not there, the plan is exact and says why (I12). A block that turns out to be missing
+// is planned without, a bounded number of times. Thread safety: one thread at a time, any thread.
+
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <unordered_set>
+#include <vector>
+
+#include "align/plan.h"
+#include "base/status.h"
+#include "daemon/pieces.h"
+#include "daemon/prompt.h"
+#include "store/store.h"
+
+namespace kvcommons {
+
+// A planned run of rows within one block.
+struct LeasedSpan {
+  static constexpr std::uint32_t kNoBlock = ~0u;
+
+  Span span;                     // cut at block boundaries
+  std::uint32_t pin = kNoBlock;  // index into PreparedPlan::pins; kNoBlock: computed
+  BlockKey block = {};           // of the pin
+  std::uint32_t first_row = 0;   // row of the block that lands at span.begin
+};
+
+struct PreparedPlan {
+  std::shared_ptr<const OpenedModel> model;
+  PromptRequest request;
+  PromptChain chain;
+  DocumentKey document;  // zero: none named
+  Plan plan;             // as the planner made it
+  std::vector<LeasedSpan> spans;
+  std::vector<PinnedBlock> pins;
+  std::vector<WantedPiece> pieces;
+  std::uint64_t parent_revision = 0;  // 0: nothing of a parent is used
+  std::uint32_t loaded_blocks = 0;    // that came from disk
+  std::string notes;                  // lines for the explanation
+};
+
+class PlanMaker {
+ public:
+  static constexpr int kMaxTries = 4;
+
+  PlanMaker(Store& store, std::shared_ptr<const OpenedModel> model, PromptRequest request);
+
+  // True: Take() has the plan. False, only without `may_block`: a block has to be read from disk,
+  // or the work is too long for an event loop; call again with `may_block` on a thread that may
+  // wait.
+  Result<bool> Make(bool may_block);
+  PreparedPlan Take() { return std::move(result_); }
+
+ private:
+  // Prompts and parents that are longer together are compared on a worker.
+  static constexpr std::size_t kMaxLoopTokens = 32768;
+
+  void FindParent();
+  // Leading tokens whose blocks the store has; the first matched_blocks_ of them in full blocks.
+  Position MatchChain();
+  void OfferParentRows();
+  // Cuts the plan's spans at block boundaries.
+  std::vector<LeasedSpan> Cut(const Plan& plan) const;
+  enum class PinOutcome { kPinned, kOnDisk, kMissing };
+  // What is missing is remembered in missing_: the next try plans without.
+  PinOutcome PinAll(const std::vector<LeasedSpan>& spans, bool may_block);
+  void Finish(Plan plan, std::vector<LeasedSpan> spans);
+
+  Store& store_;
+  PreparedPlan result_;
+  std::optional<DocumentRevision> parent_;
+  std::vector<ParentSegment> parent_rows_;
+  std::size_t matched_blocks_ = 0;
+  std::unordered_set<BlockKey> missing_;
+  std::unordered_map<BlockKey, PinnedBlock> pins_;
+};
+
+}  // namespace kvcommons

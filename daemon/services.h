@@ -1,0 +1,35 @@
+// What the RPC objects share. Owned by the Daemon, outlives all of them.
+
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "base/clock.h"
+#include "base/ids.h"
+#include "daemon/commit.h"
+#include "daemon/config.h"
+#include "daemon/metrics.h"
+#include "daemon/worker_pool.h"
+#include "store/store.h"
+
+namespace kvcommons {
+
+using BootId = Id128<struct BootIdTag>;
+
+struct Services {
+  Store& store;
+  Metrics& metrics;
+  const Clock& clock;
+  const DaemonConfig& config;
+  DocumentLocks& documents;
+  WorkerPool& workers;      // plans that load, commits
+  WorkerPool& maintenance;  // lists, verification: long, and never in front of a commit
+  BootId boot_id;
+  std::int64_t started_us = 0;
+  std::uint64_t own_uid = 0;
+  bool durable = false;
+};
+
+}  // namespace kvcommons

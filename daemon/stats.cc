@@ -1,0 +1,61 @@
+#include "daemon/stats.h"
+
+#include <nlohmann/json.hpp>
+
+namespace kvcommons {
+
+std::string StatsJson(const Store::Stats& store, const Metrics& metrics, const Tenant& tenant,
+                      const SessionStats& session, std::int64_t uptime_us,
+                      const std::string* data_dir) {
+  nlohmann::ordered_json json;
+  json["tenant"]["name"] = tenant.name;
+  Store::DomainStats own;
+  for (const Store::DomainStats& domain : store.domains) {
+    if (domain.domain == tenant.domain) own = domain;
+  }
+  json["tenant"]["arena_bytes"] = own.arena_bytes;
+  json["tenant"]["disk_bytes"] = own.disk_bytes;
+  json["tenant"]["quota_bytes"] = own.quota_bytes;
+  json["tenant"]["blocks"] = own.blocks;
+  json["session"]["leases"] = session.leases;
+  json["session"]["models"] = session.models;
+  json["session"]["staging_bytes"] = session.staging_bytes;
+  json["uptime_s"] = static_cast<double>(uptime_us) / 1e6;
+  json["arena_capacity_bytes"] = store.arena_capacity_bytes;
+  json["has_disk"] = store.has_disk;
+  if (store.has_disk) json["disk_capacity_bytes"] = store.disk.capacity_bytes;
+  if (data_dir == nullptr) return json.dump();
+
+  json["daemon"]["plans"] = metrics.plan_count();
+  json["daemon"]["leases"] = metrics.lease_count();
+  json["daemon"]["tenants"] = store.domains.size();
+  auto& arena = json["arena"];
+  arena["held_bytes"] = store.arena_held_bytes;
+  arena["pinned_bytes"] = store.arena_pinned_bytes;
+  arena["slabs"] = store.slab_count;
+  arena["blocks"] = store.block_count;
+  arena["evicted"] = store.evicted_count;
+  auto& index = json["index"];
+  index["entries"] = store.index_entries;
+  index["bytes"] = store.index_bytes;
+  index["hits"] = store.hit_count;
+  index["misses"] = store.miss_count;
+  index["refused"] = store.refused_count;
+  index["bad_blocks"] = store.bad_block_count;
+  if (store.has_disk) {
+    auto& disk = json["disk"];
+    disk["path"] = *data_dir;
+    disk["blocks"] = store.disk.block_count;
+    disk["held_bytes"] = store.disk.held_bytes;
+    disk["written_bytes"] = store.disk.written_bytes;
+    disk["read_bytes"] = store.disk.read_bytes;
+    disk["evicted"] = store.disk.evicted_count;
+    disk["quarantined"] = store.disk.quarantined_count;
+    disk["write_failures"] = store.disk.write_failed_count;
+    disk["writable"] = store.disk.writable;
+    if (!store.disk.writable) disk["reason"] = "the last write failed";
+  }
+  return json.dump();
+}
+
+}  // namespace kvcommons

@@ -1,0 +1,227 @@
+#include "daemon/wire.h"
+
+#include <cmath>
+#include <string_view>
+
+namespace kvcommons {
+namespace {
+
+std::string_view ViewOf(capnp::Text::Reader text) { return {text.begin(), text.size()}; }
+
+kj::StringPtr Ptr(const std::string& text) { return {text.c_str(), text.size()}; }
+
+Status CheckLength(std::string_view field, std::size_t size, std::size_t max) {
+  if (size <= max) return Status();
+  return InvalidArgument(std::string(field) + " has " + std::to_string(size) +
+                         " bytes; the limit is " + std::to_string(max));
+}
+
+Result<std::array<std::uint8_t, 32>> ReadDigest(std::string_view field,
+                                                capnp::Data::Reader reader) {
+  std::array<std::uint8_t, 32> digest;
+  if (reader.size() != digest.size()) {
+    return Fail(InvalidArgument(std::string(field) + " has " + std::to_string(reader.size()) +
+                                " bytes; it must have 32"));
+  }
+  std::memcpy(digest.data(), reader.begin(), digest.size());
+  return digest;
+}
+
+Result<double> ReadCost(std::string_view field, double value) {
+  if (std::isfinite(value) && value >= 0 && value <= kMaxCostUs) return value;
+  return Fail(InvalidArgument(std::string(field) + " is " + std::to_string(value) +
+                              "; the limit is 0 to 1e9 microseconds"));
+}
+
+Status ReadCosts(rpc::CostModel::Reader reader, CostModel& costs) {
+  const std::pair<std::string_view, std::pair<double, double*>> fields[] = {
+      {"prefillUsPerToken", {reader.getPrefillUsPerToken(), &costs.prefill_us_per_token}},
+      {"attentionUsPerTokenK", {reader.getAttentionUsPerTokenK(), &costs.attention_us_per_token_k}},
+      {"placeUsPerToken", {reader.getPlaceUsPerToken(), &costs.place_us_per_token}},
+      {"rotateUsPerToken", {reader.getRotateUsPerToken(), &costs.rotate_us_per_token}},
+      {"runUs", {reader.getRunUs(), &costs.run_us}},
+      {"lookupUs", {reader.getLookupUs(), &costs.lookup_us}},
+  };
+  for (const auto& [name, field] : fields) {
+    const auto value = ReadCost(name, field.first);
+    if (!value) return value.error();
+    *field.second = *value;
+  }
+  return Status();
+}
+
+}  // namespace
+
+void WriteError(rpc::Error::Builder builder, const Status& status) {
+  builder.setCode(static_cast<std::uint8_t>(status.code()));
+  builder.setMessage(Ptr(status.message()));
+}
+
+Status OutOfRange(std::string_view field, std::uint64_t value, std::uint64_t min,
+                  std::uint64_t max) {
+  return InvalidArgument(std::string(field) + " is " + std::to_string(value) + "; the limit is " +
+                         std::to_string(min) + " to " + std::to_string(max));
+}
+
+Result<ModelProfile> ReadProfile(rpc::ModelProfile::Reader reader) {
+  ModelProfile profile;
+  profile.name = ViewOf(reader.getName());
+  profile.adapters = ViewOf(reader.getAdapters());
+  profile.numeric_class = ViewOf(reader.getNumericClass());
+  profile.omega_refusal = ViewOf(reader.getOmegaRefusal());
+  const auto weights = ReadDigest("weightsSha256", reader.getWeightsSha256());
+  if (!weights) return Fail(weights.error());
+  profile.weights_sha256 = *weights;
+  const auto tokenizer = ReadDigest("tokenizerSha256", reader.getTokenizerSha256());
+  if (!tokenizer) return Fail(tokenizer.error());
+  profile.tokenizer_sha256 = *tokenizer;
+  profile.layer_count = reader.getLayerCount();
+  profile.kv_head_count = reader.getKvHeadCount();
+  profile.head_dim = reader.getHeadDim();
+  profile.rotary_dim = reader.getRotaryDim();
+  profile.rotary_offset = reader.getRotaryOffset();
+  if (reader.getPairLayout() > static_cast<std::uint8_t>(PairLayout::kInterleaved)) {
+    return Fail(OutOfRange("pairLayout", reader.getPairLayout(), 0, 1));
+  }
+  profile.pair_layout = static_cast<PairLayout>(reader.getPairLayout());
+  if (reader.getElementType() > static_cast<std::uint8_t>(ElementType::kFp32)) {
+    return Fail(OutOfRange("elementType", reader.getElementType(), 0, 2));
+  }
+  profile.element_type = static_cast<ElementType>(reader.getElementType());
+  profile.block_tokens = reader.getBlockTokens();
+  profile.context_tokens = reader.getContextTokens();
+  profile.vocabulary_size = reader.getVocabularySize();
+  const auto omega = reader.getOmega();
+  if (omega.size() > kMaxOmegaCount) {
+    return Fail(OutOfRange("omega's length", omega.size(), 0, kMaxOmegaCount));
+  }
+  profile.omega.reserve(omega.size());
+  for (const float value : omega) profile.omega.push_back(value);
+  KVC_FAIL_IF_ERROR(Validate(profile));
+  // One block must fit the store's limit for a record, whatever the shape.
+  const PlaneLayout planes = profile.planes();
+  if (planes.plane_count() > BlockRecord::kMaxPlanes) {
+    return Fail(OutOfRange("planes", planes.plane_count(), 1, BlockRecord::kMaxPlanes));
+  }
+  if (planes.BlockBytes(profile.block_tokens) > BlockRecord::kMaxBlockBytes) {
+    return Fail(OutOfRange("bytes of a block", planes.BlockBytes(profile.block_tokens), 1,
+                           BlockRecord::kMaxBlockBytes));
+  }
+  return profile;
+}
+
+Result<GateReport> ReadGate(rpc::GateReport::Reader reader) {
+  GateReport gate;
+  gate.passed = reader.getPassed();
+  gate.worst_key_error = reader.getWorstKeyError();
+  gate.worst_value_error = reader.getWorstValueError();
+  gate.weakest_control = reader.getWeakestControl();
+  const auto reason = ViewOf(reader.getReason());
+  KVC_FAIL_IF_ERROR(CheckLength("gate.reason", reason.size(), 1024));
+  gate.reason = reason;
+  return gate;
+}
+
+Result<std::vector<TokenId>> ReadTokens(capnp::List<std::int32_t>::Reader reader,
+                                        const ModelProfile& profile) {
+  if (reader.size() < 1 || reader.size() > profile.context_tokens) {
+    return Fail(OutOfRange("tokens' length", reader.size(), 1, profile.context_tokens));
+  }
+  std::vector<TokenId> tokens(reader.size());
+  for (std::uint32_t i = 0; i < reader.size(); ++i) {
+    const TokenId id = reader[i];
+    if (id < 0 || static_cast<std::uint32_t>(id) >= profile.vocabulary_size) {
+      return Fail(InvalidArgument("tokens[" + std::to_string(i) + "] is " + std::to_string(id) +
+                                  "; the limit is 0 to " +
+                                  std::to_string(profile.vocabulary_size - 1)));
+    }
+    tokens[i] = id;
+  }
+  return tokens;
+}
+
+Result<PromptRequest> ReadPlanRequest(rpc::PlanRequest::Reader reader,
+                                      const ModelProfile& profile) {
+  PromptRequest request;
+  auto tokens = ReadTokens(reader.getTokens(), profile);
+  if (!tokens) return Fail(tokens.error());
+  request.tokens = std::move(*tokens);
+  if (reader.getPolicy() > static_cast<std::uint8_t>(Policy::kEdit)) {
+    return Fail(OutOfRange("policy", reader.getPolicy(), 0, 2));
+  }
+  request.policy = static_cast<Policy>(reader.getPolicy());
+  const auto document = ViewOf(reader.getDocument());
+  KVC_FAIL_IF_ERROR(
+      CheckLength("document's name", document.size(), DocumentRevision::kMaxNameBytes));
+  request.document = document;
+  if (reader.getStoreTokens() > request.tokens.size()) {
+    return Fail(OutOfRange("storeTokens", reader.getStoreTokens(), 0, request.tokens.size()));
+  }
+  request.store_tokens = static_cast<Position>(reader.getStoreTokens());
+  if (reader.hasCosts()) KVC_FAIL_IF_ERROR(ReadCosts(reader.getCosts(), request.costs));
+  request.edit.after_rows = reader.getAfterRows();
+  request.edit.min_run = reader.getMinRun();
+  request.edit.max_generation = reader.getMaxGeneration();
+  const double share = reader.getMaxStaleShare();
+  if (!(share >= 0 && share <= 1)) {
+    return Fail(
+        InvalidArgument("maxStaleShare is " + std::to_string(share) + "; the limit is 0 to 1"));
+  }
+  request.edit.max_stale_share = share;
+  return request;
+}
+
+void WritePlan(const PreparedPlan& plan, rpc::PlanReply::Builder builder) {
+  auto spans = builder.initSpans(static_cast<unsigned>(plan.spans.size()));
+  for (unsigned i = 0; i < spans.size(); ++i) {
+    const LeasedSpan& part = plan.spans[i];
+    auto span = spans[i];
+    span.setBegin(static_cast<std::uint32_t>(part.span.begin));
+    span.setEnd(static_cast<std::uint32_t>(part.span.end));
+    span.setKind(static_cast<std::uint8_t>(part.span.kind));
+    span.setDelta(part.span.delta);
+    span.setReason(part.span.reason);
+    span.setGeneration(part.span.staleness.generation);
+    span.setEditedTokensLeft(part.span.staleness.edited_tokens_left);
+    span.setMinDistanceTokens(part.span.staleness.min_distance_tokens);
+    if (part.pin == LeasedSpan::kNoBlock) continue;
+    const PinnedBlock& pin = plan.pins[part.pin];
+    span.setSlabId(pin.slab_id());
+    span.setOffset(pin.slab_offset_bytes());
+    span.setBlockTokens(static_cast<std::uint32_t>(pin.record().tokens.size()));
+    span.setFirstRow(part.first_row);
+  }
+  auto pieces = builder.initPieces(static_cast<unsigned>(plan.pieces.size()));
+  for (unsigned i = 0; i < pieces.size(); ++i) {
+    const WantedPiece& piece = plan.pieces[i];
+    pieces[i].setBegin(static_cast<std::uint32_t>(piece.begin));
+    pieces[i].setEnd(static_cast<std::uint32_t>(piece.end));
+    pieces[i].setStorageClass(static_cast<std::uint8_t>(piece.storage_class));
+  }
+  builder.setExactRows(static_cast<std::uint32_t>(plan.plan.exact_rows));
+  builder.setMovedRows(static_cast<std::uint32_t>(plan.plan.moved_rows));
+  builder.setComputedRows(static_cast<std::uint32_t>(plan.plan.computed_rows));
+  builder.setPredictedUs(plan.plan.predicted_us);
+  builder.setPrefillUs(plan.plan.prefill_us);
+  builder.setExplanation(Ptr(plan.notes + Explain(plan.plan)));
+  builder.setParentRevision(plan.parent_revision);
+  builder.setLoadedBlocks(plan.loaded_blocks);
+}
+
+Result<std::array<std::uint8_t, 16>> ParseKey(std::string_view hex) {
+  std::array<std::uint8_t, 16> bytes{};
+  if (hex.size() == 2 * bytes.size()) {
+    std::size_t i = 0;
+    for (; i < hex.size(); ++i) {
+      const char c = hex[i];
+      const int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+      if (digit < 0) break;
+      bytes[i / 2] = static_cast<std::uint8_t>(bytes[i / 2] << 4 | digit);
+    }
+    if (i == hex.size()) return bytes;
+  }
+  return Fail(InvalidArgument("key is '" + std::string(hex.substr(0, 64)) +
+                              "'; it must be 32 lower-case hexadecimal digits"));
+}
+
+}  // namespace kvcommons
