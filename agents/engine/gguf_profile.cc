@@ -58,7 +58,7 @@ Status CheckServable(const GgufFile& file, const llama_model* model) {
   }
   const llama_rope_type rope = llama_model_rope_type(model);
   if (rope == LLAMA_ROPE_TYPE_MROPE || rope == LLAMA_ROPE_TYPE_IMROPE ||
-      rope == LLAMA_ROPE_TYPE_VISION) {
+      rope == LLAMA_ROPE_TYPE_VISION || file.Has("rope.dimension_sections")) {
     return refuse("multimodal positions (M-RoPE)");
   }
   if (rope == LLAMA_ROPE_TYPE_NONE) return refuse("positions without RoPE");

@@ -1,0 +1,272 @@
+// Passes over chosen rows: the mask (I5, I6), many runs, small ubatches, the hook, the probe,
+// refusals.
+
+#include <gmock/gmock.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <set>
+
+#include "agents/engine/engine_testing.h"
+
+namespace kvcommons {
+namespace {
+
+std::span<const TokenId> Head(std::size_t count) { return std::span(LongText()).first(count); }
+
+// Rows of a prefill of other tokens: wrong rows, so that a pass that reads them shows.
+std::vector<std::byte> ForeignRows(Engine& engine, std::uint32_t count) {
+  engine.Clear();
+  const Status status = engine.RunRest(std::span(LongText()).subspan(500, count));
+  EXPECT_TRUE(status.ok()) << status.ToString();
+  return Rows(engine, 0, count);
+}
+
+void PlaceAll(Engine& engine, const std::vector<std::byte>& rows, std::uint32_t count) {
+  const PlaceSpan span{0, count, 0, rows.data(), count, 0};
+  ASSERT_TRUE(engine.Place(std::span(&span, 1)).ok());
+}
+
+// What a pass must equal: the same runs one at a time, left to right, everything to the right of a
+// run taken away while it runs.
+std::vector<float> RunByRun(Engine& engine, const std::vector<std::byte>& rows,
+                            std::span<const TokenId> prompt, const std::vector<TokenRun>& runs) {
+  const auto count = static_cast<std::uint32_t>(prompt.size());
+  std::vector<std::byte> merged = rows;
+  const PlaneLayout planes = engine.profile().planes();
+  for (const TokenRun& run : runs) {
+    const PlaceSpan left{0, static_cast<std::uint32_t>(run.begin), 0, merged.data(), count, 0};
+    engine.Clear();
+    if (run.begin > 0) {
+      EXPECT_TRUE(engine.Place(std::span(&left, 1)).ok());
+    }
+    EXPECT_TRUE(engine.Run(prompt, std::span(&run, 1)).ok());
+    const auto fresh_count = static_cast<std::uint32_t>(run.end - run.begin);
+    const std::vector<std::byte> fresh = Rows(engine, run.begin, fresh_count);
+    for (std::size_t plane = 0; plane < planes.plane_count(); ++plane) {
+      const std::size_t row = planes.row_bytes[plane];
+      std::copy_n(fresh.data() + planes.PlaneOffset(plane, fresh_count), fresh_count * row,
+                  merged.data() + planes.PlaneOffset(plane, count) +
+                      static_cast<std::size_t>(run.begin) * row);
+    }
+  }
+  return Copy(engine.Logits(0));
+}
+
+class Pass : public testing::TestWithParam<TestEngine> {
+ protected:
+  void SetUp() override { KVC_NEEDS_MODEL(); }
+  double kl_limit() const {
+    return GetParam() == TestEngine::kExactFlash ? 2e-3 : 1e-7;  // CPU flash casts to fp16
+  }
+};
+
+TEST_P(Pass, OfAllRowsEqualsAPrefill_I6) {
+  Engine& engine = SharedEngine(GetParam());
+  constexpr std::uint32_t kTokens = 120;
+  ASSERT_TRUE(engine.RunRest(Head(kTokens)).ok());
+  const std::vector<float> wanted = Copy(engine.Logits(0));
+  const std::vector<std::byte> foreign = ForeignRows(engine, kTokens);
+  PlaceAll(engine, foreign, kTokens);
+  const TokenRun all{0, kTokens};
+  ASSERT_TRUE(engine.Run(Head(kTokens), std::span(&all, 1)).ok());
+  EXPECT_LT(Kl(wanted, engine.Logits(0)), kl_limit());
+  EXPECT_EQ(engine.held_tokens(), kTokens);
+}
+
+TEST_P(Pass, OfManyRunsEqualsTheSameRunByRun) {
+  Engine& engine = SharedEngine(GetParam());
+  constexpr std::uint32_t kTokens = 120;
+  const std::vector<std::byte> foreign = ForeignRows(engine, kTokens);
+  const std::vector<TokenRun> runs{{0, 3}, {10, 11}, {12, 13}, {14, 40}, {77, 80}, {100, 120}};
+  const std::vector<float> wanted = RunByRun(engine, foreign, Head(kTokens), runs);
+  PlaceAll(engine, foreign, kTokens);
+  ASSERT_TRUE(engine.Run(Head(kTokens), runs).ok());
+  EXPECT_EQ(engine.computed_rows(), 54U);
+  EXPECT_LT(Kl(wanted, engine.Logits(0)), kl_limit());
+}
+
+TEST_P(Pass, InTheMiddleLeavesTheRowsToItsRight) {
+  Engine& engine = SharedEngine(GetParam());
+  const std::vector<std::byte> foreign = ForeignRows(engine, 60);
+  PlaceAll(engine, foreign, 60);
+  const std::vector<std::byte> right = Rows(engine, 30, 30);
+  const std::vector<TokenRun> runs{{5, 8}, {20, 30}};
+  ASSERT_TRUE(engine.Run(Head(60), runs, 0).ok());
+  EXPECT_EQ(engine.logit_count(), 0U);
+  EXPECT_EQ(engine.held_tokens(), 60U);
+  EXPECT_EQ(Rows(engine, 30, 30), right);
+  EXPECT_NE(Rows(engine, 20, 10), Rows(engine, 30, 10));
+  ASSERT_TRUE(engine.RunToken(5).ok()) << "and the sequence goes on";
+  EXPECT_EQ(engine.held_end(), 61);
+}
+
+TEST_P(Pass, ALaterTokenChangesNoEarlierRow_I5) {
+  Engine& engine = SharedEngine(GetParam());
+  const std::vector<std::byte> foreign = ForeignRows(engine, 90);
+  std::vector<TokenId> prompt(Head(90).begin(), Head(90).end());
+  const std::vector<TokenRun> runs{{3, 9}, {30, 50}, {70, 71}, {80, 90}};
+  PlaceAll(engine, foreign, 90);
+  ASSERT_TRUE(engine.Run(prompt, runs).ok());
+  const std::vector<std::byte> before = Rows(engine, 0, 84);
+  const std::vector<float> logits = Copy(engine.Logits(0));
+  prompt[84] = prompt[84] + 1;
+  PlaceAll(engine, foreign, 90);
+  ASSERT_TRUE(engine.Run(prompt, runs).ok());
+  EXPECT_EQ(Rows(engine, 0, 84), before) << "bytes";
+  EXPECT_GT(Kl(logits, engine.Logits(0)), 1e-9) << "but the answer changes";
+}
+
+INSTANTIATE_TEST_SUITE_P(Engines, Pass,
+                         testing::Values(TestEngine::kExact, TestEngine::kExactFlash,
+                                         TestEngine::kExactSmallUbatch));
+
+TEST(PassLimits, MoreRunsThanSequencesAreJoined) {
+  KVC_NEEDS_MODEL();
+  Engine& engine = SharedEngine(TestEngine::kExact);
+  constexpr std::uint32_t kTokens = 600;
+  const std::vector<std::byte> foreign = ForeignRows(engine, kTokens);
+  PlaceAll(engine, foreign, kTokens);
+  std::vector<TokenRun> runs;
+  for (Position p = 0; p < 600; p += 2) runs.push_back({p, p + 1});
+  ASSERT_TRUE(engine.Run(Head(kTokens), runs).ok());
+  EXPECT_EQ(engine.computed_rows(), 300U + 50U) << "50 gaps of one row are computed too";
+  EXPECT_EQ(engine.held_tokens(), kTokens);
+  const std::vector<float> logits = Copy(engine.Logits(0));
+  ASSERT_TRUE(engine.RunToken(5).ok());
+}
+
+TEST(PassLimits, WrongTokensAndRunsAreRefusedByName) {
+  KVC_NEEDS_MODEL();
+  Engine& engine = SharedEngine(TestEngine::kWorker);
+  ASSERT_TRUE(engine.RunRest(Head(10)).ok());
+  std::vector<TokenId> prompt(Head(12).begin(), Head(12).end());
+  const auto vocabulary = static_cast<TokenId>(engine.vocabulary_size());
+  for (const TokenId wrong : {-1, vocabulary}) {
+    prompt[11] = wrong;
+    const Status status = engine.RunRest(prompt);
+    EXPECT_EQ(status.code(), Code::kInvalidArgument);
+    EXPECT_THAT(status.message(), testing::AllOf(testing::HasSubstr("token 11"),
+                                                 testing::HasSubstr(std::to_string(wrong)),
+                                                 testing::HasSubstr("49151")));
+    EXPECT_EQ(engine.held_tokens(), 10U) << "a refusal changes nothing";
+    EXPECT_FALSE(engine.Detokenize(prompt));
+    EXPECT_FALSE(engine.RunToken(wrong).ok());
+  }
+  prompt[11] = vocabulary - 1;
+  EXPECT_TRUE(engine.RunRest(prompt).ok()) << "at the limit";
+  const TokenRun run{12, 13};
+  EXPECT_EQ(engine.Run(prompt, std::span(&run, 1)).code(), Code::kInvalidArgument);
+  const std::vector<TokenId> long_prompt(engine.context_tokens() + 1, 1);
+  EXPECT_EQ(engine.RunRest(long_prompt).code(), Code::kInvalidArgument);
+  const TokenRun last{11, 12};
+  EXPECT_EQ(engine.Run(prompt, std::span(&last, 1), 2).code(), Code::kInvalidArgument)
+      << "more logits than rows";
+}
+
+TEST(PassLimits, AFullContextIsAnAnswer) {
+  KVC_NEEDS_MODEL();
+  EngineOptions options;
+  options.model_path = TestModel();
+  options.context_tokens = 200;  // rounded up to 256
+  options.measure_costs = false;
+  auto engine = Engine::Open(options);
+  ASSERT_TRUE(engine) << engine.error().ToString();
+  EXPECT_EQ((*engine)->context_tokens(), 256U);
+  ASSERT_TRUE((*engine)->RunRest(Head(256)).ok()) << "exactly the context";
+  EXPECT_EQ((*engine)->RunToken(1).code(), Code::kExhausted);
+  const auto rest = (*engine)->Generate(5);
+  ASSERT_TRUE(rest);
+  EXPECT_LE(rest->size(), 1U);
+  ASSERT_TRUE((*engine)->RemoveFrom(250).ok());
+  EXPECT_EQ((*engine)->held_end(), 250);
+  EXPECT_TRUE((*engine)->RunRest(Head(256)).ok());
+}
+
+TEST(LayerHookTest, ChangesAreSeenByAttentionAndStay) {
+  KVC_NEEDS_MODEL();
+  for (const TestEngine kind : {TestEngine::kExact, TestEngine::kExactFlash}) {
+    Engine& engine = SharedEngine(kind);
+    ASSERT_TRUE(engine.RunRest(Head(40)).ok());
+    const std::vector<float> plain = Copy(engine.Logits(0));
+    ASSERT_TRUE(engine.RemoveFrom(30).ok());
+    std::set<std::uint32_t> layers;
+    engine.SetLayerHook([&](const LayerView& view) {
+      EXPECT_EQ(view.positions.size(), 10U);
+      EXPECT_EQ(view.positions.front(), 30);
+      EXPECT_EQ(view.cells.size(), 10U);
+      layers.insert(view.layer);
+      if (view.layer != 12) return;
+      std::vector<float> row(view.row_elements);
+      const auto cell = static_cast<std::uint32_t>(view.cell_of_position[7]);
+      view.ReadValue(cell, row);
+      for (float& x : row) x = 4 * x + 1;
+      view.WriteValue(cell, row);
+      view.ReadKey(cell, row);
+      for (float& x : row) x = 0.5F;
+      view.WriteKey(cell, row);
+    });
+    ASSERT_TRUE(engine.RunRest(Head(40)).ok());
+    engine.SetLayerHook({});
+    EXPECT_EQ(layers.size(), 30U);
+    EXPECT_GT(Kl(plain, engine.Logits(0)), 1e-4);
+    const std::vector<std::byte> row = Rows(engine, 7, 1);
+    EXPECT_THAT(RowOf(engine, row, 1, 12, false, 0), testing::Each(0.5F));
+    EXPECT_THAT(RowOf(engine, row, 1, 11, false, 0), testing::Not(testing::Each(0.5F)));
+  }
+}
+
+TEST(AttentionProbeTest, SumsToOneAndFlashEqualsSoftMax) {
+  KVC_NEEDS_MODEL();
+  const std::vector<Position> rows{2, 25, 39};
+  const std::vector<std::uint32_t> layers{0, 13, 29};
+  std::vector<AttentionWeights> seen[2];
+  for (int i = 0; i < 2; ++i) {
+    Engine& engine = SharedEngine(i == 0 ? TestEngine::kExact : TestEngine::kExactFlash);
+    ASSERT_TRUE(engine.RunRest(Head(20)).ok());
+    ASSERT_TRUE(engine.ProbeAttention(rows, layers).ok());
+    // Row 2 in a run of its own, row 25 sees it through the patched mask.
+    const std::vector<TokenRun> runs{{2, 3}, {20, 40}};
+    ASSERT_TRUE(engine.Run(Head(40), runs).ok());
+    seen[i] = engine.probed();
+    ASSERT_TRUE(engine.RunToken(1).ok());
+    EXPECT_TRUE(engine.probed().empty()) << "one pass only";
+  }
+  ASSERT_EQ(seen[0].size(), 9U);
+  ASSERT_EQ(seen[1].size(), 9U);
+  for (std::size_t i = 0; i < 9; ++i) {
+    const AttentionWeights& exact = seen[0][i];
+    const AttentionWeights& flash = seen[1][i];
+    EXPECT_EQ(exact.layer, layers[i / 3]);
+    EXPECT_EQ(exact.row, rows[i % 3]);
+    ASSERT_EQ(exact.head_count, 9U);
+    ASSERT_EQ(exact.weights.size(), flash.weights.size());
+    const auto columns = static_cast<std::ptrdiff_t>(exact.row) + 1;
+    for (std::ptrdiff_t head = 0; head < 9; ++head) {
+      for (const auto& weights : {exact.weights, flash.weights}) {
+        const auto line = weights.begin() + head * columns;
+        EXPECT_NEAR(std::accumulate(line, line + columns, 0.0), 1, 1e-5);
+      }
+    }
+    for (std::size_t w = 0; w < exact.weights.size(); ++w) {
+      ASSERT_NEAR(exact.weights[w], flash.weights[w], 2e-2);
+    }
+  }
+}
+
+TEST(AttentionProbeTest, RefusesRowsAndLayersThatDoNotExist) {
+  KVC_NEEDS_MODEL();
+  Engine& engine = SharedEngine(TestEngine::kExact);
+  const std::vector<Position> row{0};
+  const std::vector<Position> bad_row{static_cast<Position>(engine.context_tokens())};
+  const std::vector<std::uint32_t> layer{29};
+  const std::vector<std::uint32_t> bad_layer{30};
+  EXPECT_FALSE(engine.ProbeAttention(bad_row, layer).ok());
+  EXPECT_FALSE(engine.ProbeAttention(row, bad_layer).ok());
+  EXPECT_TRUE(engine.ProbeAttention(row, layer).ok());
+  EXPECT_TRUE(engine.ProbeAttention({}, {}).ok());
+}
+
+}  // namespace
+}  // namespace kvcommons
