@@ -1,7 +1,8 @@
-// The disk tier's interface: blocks, documents and small metadata that survive kill -9 and power loss.
+// The disk tier's interface: blocks, documents and small metadata that survive kill -9 and power
+// loss.
 //
-// Guarantee: what Write() returned ok for is found whole by every later Open(), or not at all when it was
-// removed or evicted since; nothing torn is ever returned. Bytes on disk never exceed
+// Guarantee: what Write() returned ok for is found whole by every later Open(), or not at all when
+// it was removed or evicted since; nothing torn is ever returned. Bytes on disk never exceed
 // Options::capacity_bytes, at any instant, temporary copies included.
 // Thread safety: every method may be called from any thread.
 // Refuses: a folder that another process holds, a store of an unknown format version.
@@ -44,14 +45,14 @@ class DiskTier {
 
   struct Stats {
     std::uint64_t block_count = 0;
-    std::uint64_t held_bytes = 0;      // <= capacity_bytes
+    std::uint64_t held_bytes = 0;  // <= capacity_bytes
     std::uint64_t capacity_bytes = 0;
-    std::uint64_t written_bytes = 0;   // to extent files, since start
+    std::uint64_t written_bytes = 0;  // to extent files, since start
     std::uint64_t read_bytes = 0;
     std::uint64_t evicted_count = 0;
     std::uint64_t quarantined_count = 0;  // bad checksum or unreadable
     std::uint64_t write_failed_count = 0;
-    bool writable = true;              // false after a disk-full or I/O error, until one succeeds
+    bool writable = true;  // false after a disk-full or I/O error, until one succeeds
   };
 
   // Told the keys of blocks that are gone without Remove(): evicted by a Write(), or quarantined.
@@ -59,14 +60,15 @@ class DiskTier {
 
   virtual ~DiskTier() = default;
 
-  // Called once, before the first Write(). The listener runs in the thread that caused the loss, after
-  // the blocks are gone, with no lock of the tier held; it may call the tier's reading methods.
+  // Called once, before the first Write(). The listener runs in the thread that caused the loss,
+  // after the blocks are gone, with no lock of the tier held; it may call the tier's reading
+  // methods.
   virtual void SetGoneListener(GoneListener listener) = 0;
 
-  // Writes a batch whole and syncs it before it returns. Items whose key is present are skipped. Makes
-  // room by evicting; kExhausted when it cannot (batch over the capacity), kInvalidArgument for a record
-  // out of its limits, kUnavailable when the disk is full or fails: in each case nothing of the batch is
-  // found later.
+  // Writes a batch whole and syncs it before it returns. Items whose key is present are skipped.
+  // Makes room by evicting; kExhausted when it cannot (batch over the capacity), kInvalidArgument
+  // for a record out of its limits, kUnavailable when the disk is full or fails: in each case
+  // nothing of the batch is found later.
   virtual Status Write(std::span<const WriteItem> items) = 0;
 
   // Keys, sizes and domains of all blocks, in no order; called once after Open().
@@ -74,10 +76,10 @@ class DiskTier {
   virtual bool Contains(const BlockKey& key) const = 0;
   // The record only. nullopt is a miss.
   virtual std::optional<BlockRecord> ReadRecord(const BlockKey& key) const = 0;
-  // Reads planes into `destination` (record.block_bytes() long), verifying the checksum. A bad block
-  // is quarantined (dropped, counted) and reads as a miss: nullopt.
-  // `allocate` runs with no lock of the tier held; it answers null to refuse, and the read is a miss
-  // that quarantines nothing.
+  // Reads planes into `destination` (record.block_bytes() long), verifying the checksum. A bad
+  // block is quarantined (dropped, counted) and reads as a miss: nullopt. `allocate` runs with no
+  // lock of the tier held; it answers null to refuse, and the read is a miss that quarantines
+  // nothing.
   virtual std::optional<BlockRecord> Read(
       const BlockKey& key, const std::function<std::byte*(const BlockRecord&)>& allocate) = 0;
   // Durable before it returns. Absent keys are no failure.
@@ -91,7 +93,8 @@ class DiskTier {
   virtual std::optional<DocumentRevision> GetDocument(const DomainId& domain,
                                                       const DocumentKey& document) const = 0;
   virtual Status RemoveDocument(const DomainId& domain, const DocumentKey& document) = 0;
-  virtual std::vector<DocumentRevision> ListDocuments(const DomainId& domain) const = 0;  // without tokens and segments
+  virtual std::vector<DocumentRevision> ListDocuments(
+      const DomainId& domain) const = 0;  // without tokens and segments
   virtual Status PutMeta(std::string_view name, std::string_view value) = 0;
   virtual std::optional<std::string> GetMeta(std::string_view name) const = 0;
 
@@ -103,9 +106,11 @@ class DiskTier {
 };
 
 struct DiskTierOptions {
-  std::string folder;
-  std::uint64_t capacity_bytes = 0;
-  std::uint64_t extent_file_bytes = 256ull << 20;
+  static constexpr std::uint64_t kMinCapacityBytes = 16ull << 20;
+
+  std::string folder;                // created if absent; its parent must exist
+  std::uint64_t capacity_bytes = 0;  // at least kMinCapacityBytes: the index takes its share
+  std::uint64_t extent_file_bytes = 256ull << 20;  // but no more than a 16th of the capacity
 };
 
 // Extent files and RocksDB in `folder`, created if absent.

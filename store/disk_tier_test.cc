@@ -333,10 +333,18 @@ TEST_P(DiskTierTest, ThreadsThatWriteReadAndRemoveSeeWholeBlocksOnly) {
   EXPECT_LE(tier->GetStats().held_bytes, kCapacityBytes);
 }
 
-const Implementation kImplementations[] = {
-    {"Memory", [](const std::string&,
-                  std::uint64_t capacity_bytes) { return MakeMemoryDiskTier(capacity_bytes); }},
-};
+std::unique_ptr<DiskTier> MakeInMemory(const std::string&, std::uint64_t capacity_bytes) {
+  return MakeMemoryDiskTier(capacity_bytes);
+}
+
+std::unique_ptr<DiskTier> MakeOnDisk(const std::string& folder, std::uint64_t capacity_bytes) {
+  Result<std::unique_ptr<DiskTier>> tier =
+      OpenDiskTier({.folder = folder, .capacity_bytes = capacity_bytes});
+  KVC_ASSERT(tier.has_value());
+  return *std::move(tier);
+}
+
+const Implementation kImplementations[] = {{"Memory", MakeInMemory}, {"Disk", MakeOnDisk}};
 
 INSTANTIATE_TEST_SUITE_P(All, DiskTierTest, testing::ValuesIn(kImplementations),
                          [](const auto& test) { return test.param.name; });
