@@ -15,5 +15,6 @@ namespace kvcommons {
 
 }  // namespace kvcommons
 
-#define KVC_ASSERT(condition) \
-  ((condition) ? static_cast<void>(0) : ::kvcommons::AssertionFailed(#condition, __FILE__, __LINE__))
+#define KVC_ASSERT(condition)         \
+  ((condition) ? static_cast<void>(0) \
+               : ::kvcommons::AssertionFailed(#condition, __FILE__, __LINE__))

@@ -30,7 +30,8 @@ Result<std::uint64_t> ParseBytes(std::string_view text) {
   if (error != std::errc() || !(number >= 0)) return Fail(Refused(text));
   std::string suffix;
   for (const char* c = end; c != text.data() + text.size(); ++c) {
-    if (*c != ' ') suffix.push_back(static_cast<char>(std::tolower(static_cast<unsigned char>(*c))));
+    if (*c != ' ')
+      suffix.push_back(static_cast<char>(std::tolower(static_cast<unsigned char>(*c))));
   }
   if (!suffix.empty() && suffix.back() == 'b') suffix.pop_back();
   if (suffix.size() == 2 && suffix.back() == 'i') suffix.pop_back();

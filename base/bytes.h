@@ -1,5 +1,5 @@
-// Sizes as people write them: "8GB", "512 MiB", "4096". GB, GiB and G all mean 2^30: a cache sized in
-// powers of ten would surprise whoever reads its memory use.
+// Sizes as people write them: "8GB", "512 MiB", "4096". GB, GiB and G all mean 2^30: a cache sized
+// in powers of ten would surprise whoever reads its memory use.
 
 #pragma once
 

@@ -1,6 +1,6 @@
-// Status and Result<T>: how a failure is told. A miss is a value (an empty optional), a failure is a
-// Status whose code names the caller's next move, a bug is an assertion (base/assert.h). The three
-// are never swapped, and callers of normal operations never catch.
+// Status and Result<T>: how a failure is told. A miss is a value (an empty optional), a failure is
+// a Status whose code names the caller's next move, a bug is an assertion (base/assert.h). The
+// three are never swapped, and callers of normal operations never catch.
 //
 // A message of an invalid argument names the field, the value and the limit:
 //   return InvalidArgument("block_tokens is 512; the limit is 16 to 256");
@@ -69,15 +69,14 @@ Status Internal(std::string message);
 }  // namespace kvcommons
 
 // Returns the failure of `expression` (a Status) from the enclosing function of type Status.
-#define KVC_RETURN_IF_ERROR(expression)                                 \
-  do {                                                                  \
-    if (::kvcommons::Status kvc_status = (expression); !kvc_status.ok()) \
-      return kvc_status;                                                \
+#define KVC_RETURN_IF_ERROR(expression)                                                     \
+  do {                                                                                      \
+    if (::kvcommons::Status kvc_status = (expression); !kvc_status.ok()) return kvc_status; \
   } while (false)
 
 // The same in a function of type Result<T>.
-#define KVC_FAIL_IF_ERROR(expression)                                   \
-  do {                                                                  \
+#define KVC_FAIL_IF_ERROR(expression)                                    \
+  do {                                                                   \
     if (::kvcommons::Status kvc_status = (expression); !kvc_status.ok()) \
-      return ::kvcommons::Fail(std::move(kvc_status));                  \
+      return ::kvcommons::Fail(std::move(kvc_status));                   \
   } while (false)

@@ -1,0 +1,200 @@
+// kvcommons-engine: the command line of the llama.cpp worker. Spells the commands; what they do is
+// in commands.h and in the folders beside this one. A new command is one function and one line in
+// kCommands.
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <memory>
+
+#include "agents/editor/edit_command.h"
+#include "agents/engine/commands.h"
+
+namespace {
+
+using kvcommons::CommonOptions;
+
+struct Program {
+  CLI::App app{"Runs a language model with KV rows from elsewhere.", "kvcommons-engine"};
+  CommonOptions common;
+  std::function<int()> action;  // of the command that was named
+};
+
+CLI::App* AddCommand(Program& program, CLI::App& parent, const char* name, const char* help) {
+  CLI::App* command = parent.add_subcommand(name, help);
+  command->add_option("--model", program.common.model_path, "GGUF file")
+      ->envname("KVCOMMONS_MODEL")
+      ->type_name("FILE");
+  command
+      ->add_option("--threads", program.common.threads, "processor threads; 0: all of the machine")
+      ->check(CLI::Range(0, 1024));
+  return command;
+}
+
+void AddEngineOptions(Program& program, CLI::App* command) {
+  command->add_option("--context", program.common.context_tokens,
+                      "tokens of context; 0: the model's, at most 8192");
+  command->add_option("--kv", program.common.kv_type, "number type of KV rows: f16, f32")
+      ->capture_default_str();
+  command->add_option("--flash", program.common.flash, "flash attention: auto, on, off")
+      ->capture_default_str();
+}
+
+void AddJson(Program& program, CLI::App* command) {
+  command
+      ->add_option("--json", program.common.json_path,
+                   "write JSON to FILE, or to standard output without one")
+      ->expected(0, 1)
+      ->default_str("-")
+      ->type_name("FILE");
+}
+
+void AddGenerate(Program& program) {
+  CLI::App* command =
+      AddCommand(program, program.app, "generate", "Answers a prompt, greedily, without a daemon.");
+  AddEngineOptions(program, command);
+  AddJson(program, command);
+  auto options = std::make_shared<kvcommons::GenerateOptions>();
+  CLI::Option* prompt = command->add_option("--prompt", options->prompt, "the prompt's text");
+  command->add_option("--prompt-file", options->prompt_path, "a file with it; -: standard input")
+      ->excludes(prompt);
+  command->add_option("--max-tokens", options->max_tokens, "tokens to generate at most")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1 << 24));
+  command->add_flag("--raw", options->raw, "take names of control tokens in the prompt as text");
+  command->callback([&program, options] {
+    program.action = [&program, options] {
+      return kvcommons::RunGenerateCommand(program.common, *options);
+    };
+  });
+}
+
+void AddConvert(Program& program) {
+  CLI::App* command = AddCommand(program, program.app, "convert",
+                                 "Writes a copy of the model with fp32 or fp16 weights.");
+  auto type = std::make_shared<std::string>("f32");
+  auto target = std::make_shared<std::string>();
+  command->add_option("--type", *type, "number type of the weights: f32, f16")
+      ->capture_default_str();
+  command->add_option("TARGET", *target, "the file to write; must not exist")->required();
+  command->callback([&program, type, target] {
+    program.action = [&program, type, target] {
+      return kvcommons::RunConvertCommand(program.common, *type, *target);
+    };
+  });
+}
+
+void AddGate(Program& program) {
+  CLI::App* command = AddCommand(program, program.app, "gate",
+                                 "Proves, or not, that this model's keys can be moved.");
+  AddEngineOptions(program, command);
+  AddJson(program, command);
+  command->callback([&program] {
+    program.action = [&program] { return kvcommons::RunGateCommand(program.common); };
+  });
+}
+
+void AddEditOptions(Program& program, CLI::App* command,
+                    const std::shared_ptr<kvcommons::EditCommandOptions>& options) {
+  AddEngineOptions(program, command);
+  AddJson(program, command);
+  command
+      ->add_option("--daemon", program.common.socket_path,
+                   "socket of kvcommonsd; default: the user's")
+      ->envname("KVCOMMONS_SOCKET")
+      ->type_name("SOCKET");
+  command->add_option("--max-tokens", options->max_tokens, "tokens to generate and to compare on")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1024));
+  command->add_option("--after-rows", options->after_rows, "rows recomputed after every edit")
+      ->capture_default_str();
+  command->add_option("--min-run", options->min_run, "shorter unchanged runs are computed")
+      ->capture_default_str();
+  command->add_option("--ask", options->ask, "text that follows the document in the prompt");
+  command->add_flag("--held", options->held_only, "store in memory only, do not wait for the disk");
+}
+
+void AddEdit(Program& program) {
+  CLI::App* command =
+      AddCommand(program, program.app, "edit",
+                 "Prefills an edited document from the stored rows of the version before it.");
+  auto options = std::make_shared<kvcommons::EditCommandOptions>();
+  auto files = std::make_shared<kvcommons::EditFiles>();
+  AddEditOptions(program, command, options);
+  command->add_option("--before", files->before_path, "the document before the edit")->required();
+  command->add_option("--after", files->after_path, "the document after it")->required();
+  command->add_option("--document", files->document,
+                      "name of its lineage; default: the path of the file before");
+  command->add_option("--policy", options->policy, "what may be reused: off, exact, edit")
+      ->capture_default_str();
+  command->add_flag("--compare", options->compare,
+                    "also prefill in full and behind the exact prefix, and compare");
+  command->callback([&program, options, files] {
+    program.action = [&program, options, files] {
+      options->common = program.common;
+      return kvcommons::RunEditCommand(*options, *files);
+    };
+  });
+}
+
+void AddBenchEdits(Program& program, CLI::App& bench) {
+  CLI::App* command =
+      AddCommand(program, bench, "edits", "Many real edits, each beside full prefill.");
+  auto options = std::make_shared<kvcommons::EditCommandOptions>();
+  auto edits = std::make_shared<kvcommons::EditBenchOptions>();
+  AddEditOptions(program, command, options);
+  command
+      ->add_option("--cases", edits->cases_path, "JSON lines of base and edits; -: standard input")
+      ->required();
+  command->add_option("--documents", edits->documents_max, "at most this many")
+      ->capture_default_str();
+  command->add_option("--tokens-min", edits->tokens_min, "of a document")->capture_default_str();
+  command->add_option("--tokens-max", edits->tokens_max, "of a document")->capture_default_str();
+  command->add_option("--edits", edits->edits_max, "of one document's chain, at most")
+      ->capture_default_str();
+  command->add_option("--changed-max", edits->changed_share_max, "share of bytes one edit changes")
+      ->capture_default_str();
+  command->add_option("--sweep", edits->after_rows, "run with each of these --after-rows")
+      ->delimiter(',');
+  command->add_flag("--peer-shift", edits->peer_shift, "also llama.cpp's own shift of keys");
+  command->callback([&program, options, edits] {
+    program.action = [&program, options, edits] {
+      options->common = program.common;
+      return kvcommons::RunEditBench(*options, *edits);
+    };
+  });
+}
+
+void AddBench(Program& program) {
+  CLI::App* bench = program.app.add_subcommand("bench", "Measures, beside the bound.");
+  bench->require_subcommand(1);
+  CLI::App* prefill = AddCommand(program, *bench, "prefill",
+                                 "Prefill through this engine and through plain libllama.");
+  AddEngineOptions(program, prefill);
+  AddJson(program, prefill);
+  auto options = std::make_shared<kvcommons::PrefillBenchOptions>();
+  prefill->add_option("--tokens", options->tokens, "length of the prompt")->capture_default_str();
+  prefill->add_option("--repeats", options->repeats, "measured turns")->capture_default_str();
+  prefill->callback([&program, options] {
+    program.action = [&program, options] {
+      return kvcommons::RunPrefillBench(program.common, *options);
+    };
+  });
+  AddBenchEdits(program, *bench);
+}
+
+constexpr void (*kCommands[])(Program&) = {AddGenerate, AddEdit, AddConvert, AddGate, AddBench};
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Program program;
+  program.app.require_subcommand(1);
+  for (const auto add : kCommands) add(program);
+  try {
+    program.app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    // 0 for --help; everything else is wrong use.
+    return program.app.exit(error) == 0 ? 0 : 2;
+  }
+  return program.action();
+}
