@@ -81,7 +81,7 @@ class Daemon:
         begun = time.monotonic()
         self.process = subprocess.Popen(
             [f"{BIN}/kvcommonsd", "--data-dir", os.path.join(self.folder, "data"), "--socket", self.socket,
-             "--http-address", "off"], stdout=self.log, stderr=self.log)
+             "--http", "off"], stdout=self.log, stderr=self.log)
         while subprocess.run([f"{BIN}/kvcommons", "--socket", self.socket, "status"],
                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode:
             if self.process.poll() is not None or time.monotonic() - begun > 60:

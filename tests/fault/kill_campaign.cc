@@ -36,7 +36,7 @@ class Campaign {
   explicit Campaign(std::uint64_t seed) : random_(seed) {}
 
   Status Round(int round, std::size_t client_count) {
-    KVC_RETURN_IF_ERROR(daemon_.Start({"--memory-bytes", "256MiB", "--disk-bytes", "8GiB"}));
+    KVC_RETURN_IF_ERROR(daemon_.Start({"--memory", "256MiB", "--disk", "8GiB"}));
     KVC_RETURN_IF_ERROR(CheckAll());
     operations_ = 0;
     const std::size_t kill_after = 1 + random_() % 150;

@@ -59,7 +59,7 @@ Status DaemonProcess::Start(const std::vector<std::string>& more_arguments) {
   KVC_ASSERT(pid_ == -1);
   std::vector<std::string> arguments = {
       KVCOMMONSD_BINARY, "--data-dir",     data_folder(), "--socket",
-      socket_path(),     "--http-address", "off"};
+      socket_path(),     "--http", "off"};
   arguments.insert(arguments.end(), more_arguments.begin(), more_arguments.end());
   const int log = open((folder_ + "/log").c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
   pid_ = Spawn(arguments, log);

@@ -136,7 +136,7 @@ TEST_F(RestartTest, AStaleSocketIsReplaced) {
 TEST_F(RestartTest, ASecondDaemonOnTheSameStoreIsRefused) {
   const ProgramOutput second =
       RunProgram({KVCOMMONSD_BINARY, "--data-dir", daemon_.data_folder(), "--socket",
-                  daemon_.folder() + "/other.sock", "--http-address", "off"});
+                  daemon_.folder() + "/other.sock", "--http", "off"});
   EXPECT_NE(second.exit_code, 0);
   EXPECT_THAT(second.output, HasSubstr(daemon_.data_folder()));
 }
@@ -144,7 +144,7 @@ TEST_F(RestartTest, ASecondDaemonOnTheSameStoreIsRefused) {
 TEST_F(RestartTest, ASecondDaemonOnTheSameSocketIsRefused) {
   const ProgramOutput second =
       RunProgram({KVCOMMONSD_BINARY, "--data-dir", daemon_.folder() + "/other", "--socket",
-                  daemon_.socket_path(), "--http-address", "off"});
+                  daemon_.socket_path(), "--http", "off"});
   EXPECT_NE(second.exit_code, 0);
   EXPECT_THAT(second.output, HasSubstr(daemon_.socket_path()));
   EXPECT_TRUE(daemon_.Connect().has_value());
@@ -153,9 +153,9 @@ TEST_F(RestartTest, ASecondDaemonOnTheSameSocketIsRefused) {
 TEST_F(RestartTest, AWrongSettingStopsTheStartWithNameValueAndRange) {
   const ProgramOutput wrong =
       RunProgram({KVCOMMONSD_BINARY, "--data-dir", daemon_.folder() + "/other", "--socket",
-                  daemon_.folder() + "/other.sock", "--memory-bytes", "lots"});
+                  daemon_.folder() + "/other.sock", "--memory", "lots"});
   EXPECT_EQ(wrong.exit_code, 2);
-  EXPECT_THAT(wrong.output, HasSubstr("memory_bytes"));
+  EXPECT_THAT(wrong.output, HasSubstr("memory"));
   EXPECT_THAT(wrong.output, HasSubstr("lots"));
 }
 
