@@ -46,7 +46,6 @@ struct EditBenchOptions {
       0.02;                     // of the document's bytes, by one edit; larger edits end a chain
   std::uint32_t edits_max = 7;  // of one document's chain
   std::vector<std::uint32_t> after_rows;  // each value runs the whole set; empty: the default
-  bool peer_shift = false;                // also what llama.cpp's own key shift gives
 };
 int RunEditBench(const EditCommandOptions& options, const EditBenchOptions& bench);
 

@@ -155,7 +155,6 @@ void AddBenchEdits(Program& program, CLI::App& bench) {
       ->capture_default_str();
   command->add_option("--sweep", edits->after_rows, "run with each of these --after-rows")
       ->delimiter(',');
-  command->add_flag("--peer-shift", edits->peer_shift, "also llama.cpp's own shift of keys");
   command->callback([&program, options, edits] {
     program.action = [&program, options, edits] {
       options->common = program.common;

@@ -57,9 +57,8 @@ DaemonProcess::~DaemonProcess() {
 
 Status DaemonProcess::Start(const std::vector<std::string>& more_arguments) {
   KVC_ASSERT(pid_ == -1);
-  std::vector<std::string> arguments = {
-      KVCOMMONSD_BINARY, "--data-dir",     data_folder(), "--socket",
-      socket_path(),     "--http", "off"};
+  std::vector<std::string> arguments = {KVCOMMONSD_BINARY, "--data-dir", data_folder(), "--socket",
+                                        socket_path(),     "--http",     "off"};
   arguments.insert(arguments.end(), more_arguments.begin(), more_arguments.end());
   const int log = open((folder_ + "/log").c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
   pid_ = Spawn(arguments, log);
