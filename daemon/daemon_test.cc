@@ -21,7 +21,8 @@ using testing::Tokens;
 
 class DaemonTest : public ::testing::Test {
  protected:
-  kj::AsyncIoContext io_ = kj::setupAsyncIo();
+  testing::EventLoop loop_;
+  kj::AsyncIoContext& io_ = loop_.io;
   ModelShape shape_;
 };
 

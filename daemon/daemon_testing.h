@@ -171,6 +171,12 @@ struct PlanArguments {
   std::uint32_t store_tokens = 0;
 };
 
+// The thread's event loop, as a member of a fixture: kj's destructors may throw, gtest's must not.
+struct EventLoop {
+  kj::AsyncIoContext io = kj::setupAsyncIo();
+  ~EventLoop() noexcept {}
+};
+
 class TestClient {
  public:
   TestClient(kj::AsyncIoContext& io, const std::string& socket)

@@ -95,7 +95,8 @@ class RestartTest : public ::testing::Test {
  protected:
   static void WithDisk(Daemon::Options& options) { options.config.disk_bytes = 64 * kMiB; }
 
-  kj::AsyncIoContext io_ = kj::setupAsyncIo();
+  testing::EventLoop loop_;
+  kj::AsyncIoContext& io_ = loop_.io;
   ModelShape shape_;
 };
 

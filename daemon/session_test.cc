@@ -37,7 +37,8 @@ class SessionTest : public ::testing::Test {
     return false;
   }
 
-  kj::AsyncIoContext io_ = kj::setupAsyncIo();
+  testing::EventLoop loop_;
+  kj::AsyncIoContext& io_ = loop_.io;
   ModelShape shape_;
 };
 

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 #include <kj/async-io.h>
+#include <kj/vector.h>
 
 #include <atomic>
 #include <future>

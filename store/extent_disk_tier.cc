@@ -8,7 +8,9 @@
 //   - one that holds nothing; else
 //   - the one that holds least, if less than half: all it holds is appended again; else
 //   - the oldest: what was touched since it was written is appended again, the rest is evicted.
-// No more is appended again than half of what the current file can take, so every step frees space.
+// No more is appended again than half of what the current file can take, so every step frees space,
+// and never the room of the block that the file was started for: else that block would ask for the
+// next file, and survivors would go round for ever.
 // Survivors are synced, then the index moves them and forgets the rest, then the file is unlinked.
 //
 // A failed index commit leaves doubt: after a power loss it may be there. Until a later commit has
@@ -129,8 +131,8 @@ class ExtentDiskTier final : public DiskTier {
     bool keep_all = false;  // else what was touched
   };
   std::optional<Victim> PickVictim() REQUIRES(write_mutex_);
-  enum class Survivors : std::uint8_t { kNone, kKept };
-  Status GiveUp(const Victim& victim, Survivors survivors, Gone* gone) REQUIRES(write_mutex_);
+  // Survivors are appended again while they fit into `keep_bytes`.
+  Status GiveUp(const Victim& victim, std::uint64_t keep_bytes, Gone* gone) REQUIRES(write_mutex_);
   Status AppendAgain(const DiskBlocks::Resident& resident, std::vector<ExtentPlace>* places)
       REQUIRES(write_mutex_);
   Status DropFile(std::uint32_t file) REQUIRES(write_mutex_);
@@ -355,7 +357,7 @@ Status ExtentDiskTier::MakeIndexRoom(std::uint64_t index_bytes, Gone* gone) {
       return Exhausted("no room for " + std::to_string(index_bytes) +
                        " bytes in the index; the capacity is " + std::to_string(capacity_bytes_));
     }
-    KVC_RETURN_IF_ERROR(GiveUp(*victim, Survivors::kNone, gone));
+    KVC_RETURN_IF_ERROR(GiveUp(*victim, 0, gone));
   }
   return Status();
 }
@@ -369,13 +371,15 @@ Status ExtentDiskTier::StartFile(std::uint64_t block_bytes, std::uint64_t index_
       return Exhausted("no room for an extent file of " + std::to_string(new_bytes) +
                        " bytes; the capacity is " + std::to_string(capacity_bytes_));
     }
-    KVC_RETURN_IF_ERROR(GiveUp(*victim, Survivors::kNone, gone));
+    KVC_RETURN_IF_ERROR(GiveUp(*victim, 0, gone));
   }
   KVC_RETURN_IF_ERROR(files_->StartFile(new_bytes));
   while (files_->TotalAllocatedBytes() + file_bytes_ > FileBudget(index_bytes)) {
     const std::optional<Victim> victim = PickVictim();
     if (!victim) break;
-    KVC_RETURN_IF_ERROR(GiveUp(*victim, Survivors::kKept, gone));
+    const std::uint64_t room_bytes = files_->CurrentRoomBytes();
+    const std::uint64_t spare_bytes = room_bytes - std::min(room_bytes, RoundUpToPage(block_bytes));
+    KVC_RETURN_IF_ERROR(GiveUp(*victim, std::min(room_bytes / 2, spare_bytes), gone));
   }
   return Status();
 }
@@ -398,21 +402,20 @@ std::optional<ExtentDiskTier::Victim> ExtentDiskTier::PickVictim() {
   return victim;
 }
 
-Status ExtentDiskTier::GiveUp(const Victim& victim, Survivors survivors, Gone* gone) {
+Status ExtentDiskTier::GiveUp(const Victim& victim, std::uint64_t keep_bytes, Gone* gone) {
   IndexBatch batch;
   std::vector<BlockKey> keys;
   std::vector<BlockKey> moved;
   std::vector<BlockKey> lost;
   std::vector<ExtentPlace> places;
   std::uint64_t bad_count = 0;
-  std::uint64_t room_bytes = survivors == Survivors::kKept ? files_->CurrentRoomBytes() / 2 : 0;
   for (const DiskBlocks::Resident& resident : blocks_.ResidentsOf(victim.file)) {
     const std::uint64_t bytes = RoundUpToPage(resident.entry.place.bytes);
     keys.push_back(resident.key);
-    if ((victim.keep_all || resident.touched) && bytes <= room_bytes) {
+    if ((victim.keep_all || resident.touched) && bytes <= keep_bytes) {
       const Status status = AppendAgain(resident, &places);
       if (status.ok()) {
-        room_bytes -= bytes;
+        keep_bytes -= bytes;
         moved.push_back(resident.key);
         batch.Put(
             IndexSpace::kPlace, resident.key.view(),

@@ -110,7 +110,7 @@ TEST_F(CommandLineTest, SocketIsAcceptedBeforeAndAfterTheCommandAndFromTheEnviro
   EXPECT_EQ(Run({"--socket", Path(), "status"}), kExitOk) << err_.str();
   EXPECT_EQ(Run({"status", "--socket", Path()}), kExitOk) << err_.str();
   EXPECT_EQ(Run({"status", "--json", "--socket=" + Path()}), kExitOk) << err_.str();
-  EXPECT_NO_THROW(static_cast<void>(json::parse(out_.str())));
+  EXPECT_TRUE(json::accept(out_.str()));
   setenv("KVCOMMONS_SOCKET", Path().c_str(), 1);
   EXPECT_EQ(Run({"status"}), kExitOk) << err_.str();
   setenv("KVCOMMONS_SOCKET", "/nowhere", 1);
