@@ -59,9 +59,6 @@ Status LlamaWorker::Load(const EngineOptions& options) {
   TakeLlamaComplaint();
   llama_model_params parameters = llama_model_default_params();
   parameters.n_gpu_layers = 0;
-  // Weights repacked for AMX crash where GCC 12 built ggml: it drops most of the tile
-  // configuration.
-  parameters.use_extra_bufts = false;
   model_.reset(llama_model_load_from_file(options.model_path.c_str(), parameters));
   if (model_ == nullptr) {
     return Corrupted("llama.cpp cannot load " + options.model_path + ": " + TakeLlamaComplaint());
