@@ -1,9 +1,7 @@
 #include "kernels/checksum.h"
 
 #include <algorithm>
-#include <cstring>
 #include <memory>
-#include <new>
 
 #include "base/assert.h"
 #include "kernels/stream_copy.h"
@@ -30,8 +28,8 @@ Checksum128 ChecksumOf(const std::byte* bytes, std::size_t size) {
 }
 
 Checksum128 CopyWithChecksum(const std::byte* source, std::byte* destination, std::size_t size) {
-  // A piece goes to a buffer that nobody else can write and stays in the first-level cache; the
-  // hash and the destination both come from there, so they agree whatever the source does
+  // A piece goes to a buffer that nobody else can write and that stays in the first-level cache;
+  // the hash and the destination both come from there, so they agree whatever the source does
   // meanwhile.
   constexpr std::size_t kPieceBytes = 16384;
   struct Scratch {
@@ -44,11 +42,14 @@ Checksum128 CopyWithChecksum(const std::byte* source, std::byte* destination, st
   XXH3_128bits_reset(scratch.state.get());
   for (std::size_t done = 0; done < size;) {
     const std::size_t piece = std::min(size - done, kPieceBytes);
-    std::memcpy(scratch.piece, source + done, piece);
+    ReadPiece(source + done, scratch.piece, piece);
     XXH3_128bits_update(scratch.state.get(), scratch.piece, piece);
-    StreamBytes(scratch.piece, destination + done, piece);
+    const std::size_t rest = size - done - piece;
+    StreamPiece(scratch.piece, destination + done, piece, source + done + piece,
+                std::min(rest, kPieceBytes));
     done += piece;
   }
+  FenceStream();
   const XXH128_hash_t hash = XXH3_128bits_digest(scratch.state.get());
   return {hash.low64, hash.high64};
 }

@@ -1,3 +1,5 @@
+// Copies in vector code. What limits them is the latency of reading: see CopyLines().
+
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/copy.cc"
 #include <algorithm>
@@ -10,44 +12,81 @@
 #include "kernels/rotate.h"
 #include "kernels/stream_copy.h"
 
+#ifndef KVCOMMONS_KERNELS_COPY_LINE
+#define KVCOMMONS_KERNELS_COPY_LINE
+namespace kvcommons {
+
+constexpr std::size_t kLineBytes = 64;
+
+// Bytes up to the first line boundary at or behind `at`.
+inline std::size_t BytesToLine(const std::byte* at) {
+  return (kLineBytes - reinterpret_cast<std::uintptr_t>(at) % kLineBytes) % kLineBytes;
+}
+
+}  // namespace kvcommons
+#endif
+
 HWY_BEFORE_NAMESPACE();
 namespace kvcommons::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-void StreamBytesKernel(const std::byte* HWY_RESTRICT source, std::byte* HWY_RESTRICT destination,
-                       std::size_t bytes) {
-  const hn::ScalableTag<std::uint8_t> d;
-  const std::size_t vector_bytes = hn::Lanes(d);
-  const auto stream = [&](std::size_t offset) HWY_ATTR {
-    const auto v = hn::LoadU(d, reinterpret_cast<const std::uint8_t*>(source + offset));
-    hn::Stream(v, d, reinterpret_cast<std::uint8_t*>(destination + offset));
-  };
+template <bool kStream>
+HWY_INLINE void CopyLine(const std::byte* HWY_RESTRICT from, std::byte* HWY_RESTRICT to) {
+  const hn::CappedTag<std::uint8_t, kLineBytes> d;
+  for (std::size_t i = 0; i < kLineBytes; i += hn::Lanes(d)) {
+    const auto v = hn::LoadU(d, reinterpret_cast<const std::uint8_t*>(from + i));
+    if constexpr (kStream) {
+      hn::Stream(v, d, reinterpret_cast<std::uint8_t*>(to + i));
+    } else {
+      hn::Store(v, d, reinterpret_cast<std::uint8_t*>(to + i));
+    }
+  }
+}
 
-  constexpr std::size_t kLineBytes = 64;
-  const std::size_t misaligned = reinterpret_cast<std::uintptr_t>(destination) % kLineBytes;
-  const std::size_t head = std::min(bytes, misaligned == 0 ? 0 : kLineBytes - misaligned);
-  std::memcpy(destination, source, head);
-  source += head;
-  destination += head;
-  bytes -= head;
-
-  // Four runs side by side: at the start of each 4 KiB page the hardware prefetcher begins anew,
-  // and with one run at a time the copy waits for it.
+// Copies whole lines, four runs of up to a page side by side: the hardware prefetcher begins anew
+// in every 4 KiB page, and with one run at a time the copy waits for it. Returns the bytes copied,
+// all but fewer than four lines. REQUIRES: `destination` lies at a line.
+template <bool kStream>
+std::size_t CopyLines(const std::byte* source, std::byte* destination, std::size_t bytes) {
   constexpr std::size_t kRuns = 4;
   constexpr std::size_t kRunBytesMax = 4096;
-  while (bytes >= kRuns * kLineBytes) {
-    const std::size_t run = std::min(bytes / kRuns, kRunBytesMax) / kLineBytes * kLineBytes;
+  std::size_t done = 0;
+  while (bytes - done >= kRuns * kLineBytes) {
+    const std::size_t run =
+        std::min((bytes - done) / kRuns, kRunBytesMax) / kLineBytes * kLineBytes;
     for (std::size_t line = 0; line < run; line += kLineBytes) {
       for (std::size_t r = 0; r < kRuns; ++r) {
-        for (std::size_t v = 0; v < kLineBytes; v += vector_bytes) stream(r * run + line + v);
+        const std::size_t at = done + r * run + line;
+        CopyLine<kStream>(source + at, destination + at);
       }
     }
-    source += kRuns * run;
-    destination += kRuns * run;
-    bytes -= kRuns * run;
+    done += kRuns * run;
   }
-  std::memcpy(destination, source, bytes);
-  hwy::FlushStream();
+  return done;
+}
+
+void StreamBytesKernel(const std::byte* source, std::byte* destination, std::size_t bytes) {
+  const std::size_t head = std::min(bytes, BytesToLine(destination));
+  std::memcpy(destination, source, head);
+  const std::size_t done = head + CopyLines<true>(source + head, destination + head, bytes - head);
+  std::memcpy(destination + done, source + done, bytes - done);
+}
+
+void ReadPieceKernel(const std::byte* source, std::byte* piece, std::size_t bytes) {
+  const std::size_t done = CopyLines<false>(source, piece, bytes);
+  std::memcpy(piece + done, source + done, bytes - done);
+}
+
+void StreamPieceKernel(const std::byte* piece, std::byte* destination, std::size_t bytes,
+                       const std::byte* next, std::size_t next_bytes) {
+  const std::size_t head = std::min(bytes, BytesToLine(destination));
+  std::memcpy(destination, piece, head);
+  std::size_t done = head;
+  for (; bytes - done >= kLineBytes; done += kLineBytes) {
+    CopyLine<true>(piece + done, destination + done);
+    if (done < next_bytes) hwy::Prefetch(next + done);
+  }
+  std::memcpy(destination + done, piece + done, bytes - done);
 }
 
 }  // namespace kvcommons::HWY_NAMESPACE
@@ -57,13 +96,30 @@ HWY_AFTER_NAMESPACE();
 namespace kvcommons {
 
 HWY_EXPORT(StreamBytesKernel);
+HWY_EXPORT(ReadPieceKernel);
+HWY_EXPORT(StreamPieceKernel);
 
 void StreamBytes(const std::byte* source, std::byte* destination, std::size_t bytes) {
   HWY_DYNAMIC_DISPATCH(StreamBytesKernel)(source, destination, bytes);
+  FenceStream();
 }
 
+void ReadPiece(const std::byte* source, std::byte* piece, std::size_t bytes) {
+  HWY_DYNAMIC_DISPATCH(ReadPieceKernel)(source, piece, bytes);
+}
+
+void StreamPiece(const std::byte* piece, std::byte* destination, std::size_t bytes,
+                 const std::byte* next, std::size_t next_bytes) {
+  HWY_DYNAMIC_DISPATCH(StreamPieceKernel)(piece, destination, bytes, next, next_bytes);
+}
+
+void FenceStream() { hwy::FlushStream(); }
+
 void CopyBytes(const std::byte* source, std::byte* destination, std::size_t bytes) {
-  if (bytes == 0) return;
+  if (bytes == 0) return;  // memcpy must not see the null pointers that come with no bytes.
+  // Measured over 144 MiB with pieces of 24 KiB and 1.4 MiB: the streaming copy is 1.5 to 1.8 times
+  // as fast as memcpy, which has to read each destination line first. Below a page the fence costs
+  // what that saves, and so short a destination is likely to be read soon.
   if (bytes < kStreamBytesMin) {
     std::memcpy(destination, source, bytes);
   } else {

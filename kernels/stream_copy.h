@@ -1,4 +1,9 @@
-// Internal to kernels/: the streaming copy behind CopyBytes() and CopyWithChecksum().
+// Internal to kernels/: the streaming copies behind CopyBytes(), RotateRows() and
+// CopyWithChecksum().
+//
+// A streaming copy stores past the caches, which saves reading each destination line before it is
+// overwritten. Such stores are ordered by no lock or atomic: FenceStream() comes before anybody is
+// told that the bytes are there.
 
 #pragma once
 
@@ -9,7 +14,15 @@ namespace kvcommons {
 // Shorter copies are left to ordinary stores: see CopyBytes().
 inline constexpr std::size_t kStreamBytesMin = 4096;
 
-// Copies past the caches with non-temporal stores, whatever the alignment, and fences them.
+// Copies with streaming stores, whatever the alignment, and fences them.
 void StreamBytes(const std::byte* source, std::byte* destination, std::size_t bytes);
+
+// The two halves of a copy by way of a small buffer that stays in the first-level cache.
+// StreamPiece() also asks for the `next_bytes` at `next`, so that the next ReadPiece() finds them
+// in the cache, and does not fence. `piece` is aligned to 64 bytes.
+void ReadPiece(const std::byte* source, std::byte* piece, std::size_t bytes);
+void StreamPiece(const std::byte* piece, std::byte* destination, std::size_t bytes,
+                 const std::byte* next, std::size_t next_bytes);
+void FenceStream();
 
 }  // namespace kvcommons
