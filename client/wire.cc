@@ -181,7 +181,8 @@ Status ReadPlan(rpc::PlanReply::Reader reply, const ModelProfile& profile, std::
     span.end = covered = static_cast<Position>(end);
     span.kind = static_cast<SpanKind>(message.getKind());
     span.delta = message.getDelta();
-    span.reason = Text(message.getReason());
+    span.reason = message.hasReason() || index == 0 ? Text(message.getReason())
+                                                    : plan.spans[index - 1].reason;
     span.staleness.generation = message.getGeneration();
     span.staleness.edited_tokens_left = message.getEditedTokensLeft();
     span.staleness.min_distance_tokens = message.getMinDistanceTokens();

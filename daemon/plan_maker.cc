@@ -8,11 +8,12 @@
 
 namespace kvcommons {
 
-PlanMaker::PlanMaker(Store& store, std::shared_ptr<const OpenedModel> model, PromptRequest request)
+PlanMaker::PlanMaker(Store& store, std::shared_ptr<const OpenedModel> model, PromptRequest request,
+                     ChainMemo* memo)
     : store_(store) {
   result_.model = std::move(model);
   result_.request = std::move(request);
-  result_.chain = CutChain(*result_.model, result_.request);
+  result_.chain = CutChain(*result_.model, result_.request, memo);
   FindParent();
 }
 

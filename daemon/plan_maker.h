@@ -52,7 +52,9 @@ class PlanMaker {
  public:
   static constexpr int kMaxTries = 4;
 
-  PlanMaker(Store& store, std::shared_ptr<const OpenedModel> model, PromptRequest request);
+  // `memo` may be null; it is used here only.
+  PlanMaker(Store& store, std::shared_ptr<const OpenedModel> model, PromptRequest request,
+            ChainMemo* memo = nullptr);
 
   // True: Take() has the plan. False, only without `may_block`: a block has to be read from disk,
   // or the work is too long for an event loop; call again with `may_block` on a thread that may

@@ -1,5 +1,6 @@
 #include "daemon/prompt.h"
 
+#include <algorithm>
 #include <span>
 #include <utility>
 
@@ -25,27 +26,51 @@ OpenedModel::OpenedModel(Tenant t, ModelProfile p, const GateReport& gate,
       hasher(secret, fingerprint),
       move_refusal(MoveRefusal(profile, gate)) {}
 
-PromptChain CutChain(const OpenedModel& model, const PromptRequest& request) {
+std::span<const BlockKey> ChainMemo::Known(std::span<const TokenId> tokens,
+                                           std::uint32_t block_tokens) const {
+  const std::size_t both = std::min(tokens.size(), tokens_.size());
+  const auto differ = std::mismatch(
+      tokens.begin(), tokens.begin() + static_cast<std::ptrdiff_t>(both), tokens_.begin());
+  const auto equal = static_cast<std::size_t>(differ.first - tokens.begin());
+  return std::span(keys_).first(std::min(equal / block_tokens, keys_.size()));
+}
+
+void ChainMemo::Remember(std::span<const TokenId> tokens, const std::vector<ChainBlock>& blocks) {
+  tokens = tokens.first(std::min(tokens.size(), kMaxTokens));
+  tokens_.assign(tokens.begin(), tokens.end());
+  keys_.clear();
+  for (const ChainBlock& block : blocks) {
+    if (static_cast<std::size_t>(block.end) > tokens.size()) break;
+    keys_.push_back(block.key);
+  }
+}
+
+PromptChain CutChain(const OpenedModel& model, const PromptRequest& request, ChainMemo* memo) {
   const auto block_tokens = static_cast<Position>(model.profile.block_tokens);
   const std::span<const TokenId> tokens(request.tokens);
-  const auto count = static_cast<Position>(tokens.size());
-  const Position short_end = request.store_tokens > 0 ? request.store_tokens : count;
-  // One pass hashes both, unless full blocks lie beyond the short one.
-  const bool one_pass = count / block_tokens == short_end / block_tokens;
-  std::vector<BlockKey> keys = model.hasher.Chain(tokens.first(static_cast<std::size_t>(short_end)),
-                                                  model.profile.block_tokens, true);
+  const Position short_end =
+      request.store_tokens > 0 ? request.store_tokens : static_cast<Position>(tokens.size());
+  std::span<const BlockKey> known;
+  if (memo != nullptr) known = memo->Known(tokens, model.profile.block_tokens);
+  const std::span<const TokenId> stored = tokens.first(static_cast<std::size_t>(short_end));
+  std::vector<BlockKey> keys = model.hasher.Chain(
+      stored, model.profile.block_tokens, true,
+      known.first(std::min(known.size(), stored.size() / model.profile.block_tokens)));
   PromptChain chain;
   if (short_end % block_tokens != 0) {
     chain.short_last.push_back({keys.back(), short_end / block_tokens * block_tokens, short_end});
     keys.pop_back();
   }
-  if (!one_pass) keys = model.hasher.Chain(tokens, model.profile.block_tokens, false);
+  // Full blocks may lie beyond the short one.
+  keys = model.hasher.Chain(tokens, model.profile.block_tokens, false,
+                            known.size() > keys.size() ? known : std::span<const BlockKey>(keys));
   chain.full.reserve(keys.size());
   Position begin = 0;
   for (const BlockKey& key : keys) {
     chain.full.push_back({key, begin, begin + block_tokens});
     begin += block_tokens;
   }
+  if (memo != nullptr) memo->Remember(tokens, chain.full);
   return chain;
 }
 

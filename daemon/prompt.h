@@ -6,6 +6,7 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -52,6 +53,24 @@ struct PromptChain {
   std::vector<ChainBlock> short_last;
 };
 
-PromptChain CutChain(const OpenedModel& model, const PromptRequest& request);
+// The keys of the last prompt that one session planned with one model. The next prompt begins like
+// it more often than not (a conversation grows, a document is edited), and hashing is most of what
+// a plan costs: blocks that are equal, and equally preceded, are not hashed again.
+class ChainMemo {
+ public:
+  // Keys of the leading full blocks of `tokens` that are the last prompt's too.
+  std::span<const BlockKey> Known(std::span<const TokenId> tokens,
+                                  std::uint32_t block_tokens) const;
+  void Remember(std::span<const TokenId> tokens, const std::vector<ChainBlock>& blocks);
+
+ private:
+  static constexpr std::size_t kMaxTokens = 1 << 17;  // A longer prompt is remembered in part.
+
+  std::vector<TokenId> tokens_;
+  std::vector<BlockKey> keys_;  // of full blocks
+};
+
+// `memo`, which must be of this model, may be null.
+PromptChain CutChain(const OpenedModel& model, const PromptRequest& request, ChainMemo* memo);
 
 }  // namespace kvcommons

@@ -124,7 +124,7 @@ class ModelServer final : public rpc::Model::Server {
     if (!request) return Refuse(context, request.error());
     context.releaseParams();
     auto ticket = std::make_unique<Counted>(ticket_.shared(), &SessionState::leases);
-    auto maker = std::make_shared<PlanMaker>(services().store, model_, std::move(*request));
+    auto maker = std::make_shared<PlanMaker>(services().store, model_, std::move(*request), &memo_);
     const Result<bool> made = maker->Make(false);
     if (!made) return Refuse(context, made.error());
     if (*made) {
@@ -218,6 +218,7 @@ class ModelServer final : public rpc::Model::Server {
 
   const Counted ticket_;
   const std::shared_ptr<const OpenedModel> model_;
+  ChainMemo memo_;  // of the event loop's thread
 };
 
 }  // namespace

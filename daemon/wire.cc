@@ -180,7 +180,9 @@ void WritePlan(const PreparedPlan& plan, rpc::PlanReply::Builder builder) {
     span.setEnd(static_cast<std::uint32_t>(part.span.end));
     span.setKind(static_cast<std::uint8_t>(part.span.kind));
     span.setDelta(part.span.delta);
-    span.setReason(part.span.reason);
+    if (i == 0 || part.span.reason != plan.spans[i - 1].span.reason) {
+      span.setReason(part.span.reason);
+    }
     span.setGeneration(part.span.staleness.generation);
     span.setEditedTokensLeft(part.span.staleness.edited_tokens_left);
     span.setMinDistanceTokens(part.span.staleness.min_distance_tokens);

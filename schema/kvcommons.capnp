@@ -113,7 +113,7 @@ struct PlanSpan {
   end @1 :UInt32;
   kind @2 :UInt8;                   # align/plan.h SpanKind
   delta @3 :Int32;                  # rotate keys by this
-  reason @4 :Text;
+  reason @4 :Text;                  # absent: that of the span before
   slabId @5 :UInt32;
   offset @6 :UInt64;
   blockTokens @7 :UInt32;

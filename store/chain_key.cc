@@ -82,14 +82,17 @@ ChainHasher::ChainHasher(const DomainSecret& secret, const Fingerprint& fingerpr
 }
 
 std::vector<BlockKey> ChainHasher::Chain(std::span<const TokenId> tokens,
-                                         std::uint32_t block_tokens, bool with_short_last) const {
-  KVC_ASSERT(block_tokens > 0);
-  std::vector<BlockKey> keys;
+                                         std::uint32_t block_tokens, bool with_short_last,
+                                         std::span<const BlockKey> known) const {
+  KVC_ASSERT(block_tokens > 0 && known.size() <= tokens.size() / block_tokens);
+  std::vector<BlockKey> keys(known.begin(), known.end());
   keys.reserve(tokens.size() / block_tokens + 1);
   HeadedHash hash(hash_key_, "chain   ");
   std::array<std::uint8_t, 20> fixed{};  // parent (zero for the first block), block size
   std::memcpy(fixed.data() + 16, &block_tokens, 4);
-  for (std::size_t begin = 0; begin < tokens.size(); begin += block_tokens) {
+  if (!keys.empty()) std::memcpy(fixed.data(), keys.back().bytes.data(), 16);
+  for (std::size_t begin = known.size() * block_tokens; begin < tokens.size();
+       begin += block_tokens) {
     const std::size_t count = std::min<std::size_t>(block_tokens, tokens.size() - begin);
     if (count < block_tokens && !with_short_last) break;
     keys.push_back(hash.Finish<BlockKey>(fixed, tokens.data() + begin, count * sizeof(TokenId)));

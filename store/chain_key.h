@@ -27,9 +27,10 @@ class ChainHasher {
   ChainHasher(const DomainSecret& secret, const Fingerprint& fingerprint);
 
   // Keys of the blocks of `tokens` cut every `block_tokens` (not 0); a short last block gets a key
-  // too when `with_short_last`. Rooted at the empty root.
+  // too when `with_short_last`. Rooted at the empty root. `known` are the keys of the first blocks,
+  // hashed before; no more of them than `tokens` has full blocks.
   std::vector<BlockKey> Chain(std::span<const TokenId> tokens, std::uint32_t block_tokens,
-                              bool with_short_last) const;
+                              bool with_short_last, std::span<const BlockKey> known = {}) const;
 
   // The private key of block `index` of one document revision.
   BlockKey RevisionKey(const DocumentKey& document, std::uint64_t revision,
