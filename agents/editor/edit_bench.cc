@@ -2,10 +2,12 @@
 // prefill and with the exact prefix; run for several numbers of rows recomputed after an edit.
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <fstream>
 #include <iostream>
 #include <nlohmann/json.hpp>
+#include <numeric>
 #include <optional>
 
 #include "agents/editor/edit_command.h"
@@ -17,6 +19,7 @@ namespace {
 
 struct Sample {
   double ttft_ratio, exact_ratio, kl, kl_exact, top1, reused_share, computed_share;
+  std::optional<double> shift_ratio = {}, kl_shift = {}, top1_shift = {};
 };
 
 double Quantile(std::vector<double> values, double share) {
@@ -44,15 +47,19 @@ std::optional<std::string> Apply(const std::string& text, const nlohmann::json& 
   return result.append(text, at);
 }
 
+// Null where no sample has the figure.
 template <typename Get>
 nlohmann::json Spread(const std::vector<Sample>& samples, Get get) {
   std::vector<double> values;
   double sum = 0;
   for (const Sample& sample : samples) {
-    values.push_back(get(sample));
+    const std::optional<double> value = get(sample);
+    if (!value) continue;
+    values.push_back(*value);
     sum += values.back();
   }
-  return {{"mean", sum / static_cast<double>(std::max<std::size_t>(1, values.size()))},
+  if (values.empty()) return nullptr;
+  return {{"mean", sum / static_cast<double>(values.size())},
           {"p10", Quantile(values, 0.1)},
           {"p50", Quantile(values, 0.5)},
           {"p90", Quantile(values, 0.9)},
@@ -70,7 +77,56 @@ nlohmann::json Summary(std::uint32_t after_rows, std::size_t documents,
           {"ttft_exact_over_full", Spread(samples, [](const Sample& s) { return s.exact_ratio; })},
           {"kl_mean", Spread(samples, [](const Sample& s) { return s.kl; })},
           {"kl_exact_prefix", Spread(samples, [](const Sample& s) { return s.kl_exact; })},
-          {"top1_agreement", Spread(samples, [](const Sample& s) { return s.top1; })}};
+          {"top1_agreement", Spread(samples, [](const Sample& s) { return s.top1; })},
+          {"llama_shift",
+           {{"ttft_over_full", Spread(samples, [](const Sample& s) { return s.shift_ratio; })},
+            {"kl_mean", Spread(samples, [](const Sample& s) { return s.kl_shift; })},
+            {"top1_agreement", Spread(samples, [](const Sample& s) { return s.top1_shift; })}}}};
+}
+
+// Runs the peer on the same edit; its logits come from passes of another shape, which is part of
+// the 4-bit engine's noise.
+Status MeasurePeer(LlamaShiftPeer& peer, const EditResult& result, Sample& sample,
+                   nlohmann::json& detail) {
+  auto outcome = peer.Run(result.before_ids, result.prompt, result.forced);
+  if (!outcome) return outcome.error();
+  const Fidelity fidelity = Compare(result.reference, outcome->logits);
+  sample.shift_ratio = outcome->ttft_ms / result.full.report.ttft_ms;
+  sample.kl_shift = fidelity.kl_mean;
+  sample.top1_shift = fidelity.top1_agreement;
+  detail["llama_shift"] = {{"ttft_ms", outcome->ttft_ms},
+                           {"computed", outcome->computed},
+                           {"kl_mean", fidelity.kl_mean},
+                           {"top1_agreement", fidelity.top1_agreement}};
+  return Status();
+}
+
+// What a peer in another process needs to do the same edit and be judged on its first token: the
+// most probable tokens after full prefill, as log-probabilities.
+nlohmann::json DumpLine(const std::string& id, std::uint32_t edit, const EditResult& result) {
+  constexpr std::size_t kTop = 64;
+  const std::vector<float>& logits = result.reference.front();
+  const float top = *std::max_element(logits.begin(), logits.end());
+  double sum = 0;
+  for (const float logit : logits) sum += std::exp(static_cast<double>(logit - top));
+  std::vector<TokenId> order(logits.size());
+  std::iota(order.begin(), order.end(), 0);
+  const std::size_t count = std::min(kTop, order.size());
+  std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(count), order.end(),
+                    [&](TokenId a, TokenId b) {
+                      return logits[static_cast<std::size_t>(a)] >
+                             logits[static_cast<std::size_t>(b)];
+                    });
+  nlohmann::json first = nlohmann::json::array();
+  for (std::size_t i = 0; i < count; ++i) {
+    first.push_back({order[i], logits[static_cast<std::size_t>(order[i])] - top - std::log(sum)});
+  }
+  return {{"id", id},
+          {"edit", edit},
+          {"before", result.before_ids},
+          {"prompt", result.prompt},
+          {"first_logprobs", std::move(first)},
+          {"full_ms", result.full.report.ttft_ms}};
 }
 
 }  // namespace
@@ -82,6 +138,20 @@ int RunEditBench(const EditCommandOptions& options, const EditBenchOptions& benc
   compare.policy = "edit";
   auto bench = EditWorkbench::Open(compare, true);
   if (!bench.has_value()) return failed(bench.error());
+
+  std::unique_ptr<LlamaShiftPeer> peer;
+  if (bench_options.with_shift_peer) {
+    auto opened = LlamaShiftPeer::Open(options.common.model_path,
+                                       (*bench)->engine().context_tokens(), options.common.threads);
+    if (!opened) return failed(opened.error());
+    peer = std::move(*opened);
+  }
+
+  std::optional<std::ofstream> dump;
+  if (!bench_options.dump_path.empty()) {
+    dump.emplace(bench_options.dump_path);
+    if (!*dump) return failed(NotFound("cannot write " + bench_options.dump_path));
+  }
 
   std::vector<std::uint32_t> sweep = bench_options.after_rows;
   if (sweep.empty()) sweep.push_back(options.after_rows);
@@ -137,6 +207,13 @@ int RunEditBench(const EditCommandOptions& options, const EditBenchOptions& benc
         detail["id"] = record.value("id", "");
         detail["edit"] = edit_count;
         detail["after_rows"] = sweep[k];
+        if (dump && k == 0)
+          *dump << DumpLine(record.value("id", ""), edit_count, *result).dump() << "\n";
+        // What llama.cpp does has no K: once is enough.
+        if (peer != nullptr && k == 0) {
+          const Status measured = MeasurePeer(*peer, *result, samples[k].back(), detail);
+          if (!measured.ok()) return failed(measured);
+        }
         details.push_back(std::move(detail));
         const Sample& last = samples[k].back();
         std::fprintf(stderr,
@@ -168,6 +245,14 @@ int RunEditBench(const EditCommandOptions& options, const EditBenchOptions& benc
                 row["kl_mean"]["mean"].get<double>(), row["kl_mean"]["p90"].get<double>(),
                 row["top1_agreement"]["mean"].get<double>(),
                 row["ttft_exact_over_full"]["p50"].get<double>());
+  }
+  if (const auto& shift = summary[0]["llama_shift"]; !shift["kl_mean"].is_null()) {
+    std::printf(
+        "llama.cpp's own shift, no row recomputed: ttft/full %.3f / %.3f, KL %.2e / %.2e, "
+        "top-1 %.3f\n",
+        shift["ttft_over_full"]["p50"].get<double>(), shift["ttft_over_full"]["p90"].get<double>(),
+        shift["kl_mean"]["mean"].get<double>(), shift["kl_mean"]["p90"].get<double>(),
+        shift["top1_agreement"]["mean"].get<double>());
   }
   if (options.common.json_path.empty()) return 0;
   const nlohmann::json all = {{"summary", summary}, {"edits", details}};

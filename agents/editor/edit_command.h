@@ -46,6 +46,8 @@ struct EditBenchOptions {
       0.02;                     // of the document's bytes, by one edit; larger edits end a chain
   std::uint32_t edits_max = 7;  // of one document's chain
   std::vector<std::uint32_t> after_rows;  // each value runs the whole set; empty: the default
+  std::string dump_path;                  // JSON lines of token ids, for peers in other processes
+  bool with_shift_peer = false;           // also llama.cpp's own shift of cached keys
 };
 int RunEditBench(const EditCommandOptions& options, const EditBenchOptions& bench);
 

@@ -45,6 +45,7 @@ Result<EditResult> EditRunner::Run(const std::string& document, const std::strin
   auto ask = engine_.Tokenize(options.ask, true);
   if (!ask.has_value()) return Fail(ask.error());
 
+  if (options.compare) result.before_ids = text->ids();
   if (model_ != nullptr && !text->ids().empty()) {
     auto stored_ms = StoreBefore(document, text->ids(), options);
     if (!stored_ms.has_value()) return Fail(stored_ms.error());
@@ -122,6 +123,11 @@ Result<EditResult> EditRunner::Run(const std::string& document, const std::strin
   }
   auto generated_text = engine_.Detokenize(generated);
   if (!generated_text.has_value()) return Fail(generated_text.error());
+  if (options.compare) {
+    result.prompt = std::move(prompt);
+    result.forced = std::move(forced);
+    result.reference = std::move(reference);
+  }
   result.text = std::move(*generated_text);
   return result;
 }

@@ -3,6 +3,7 @@
 #include <llama.h>
 
 #include <algorithm>
+#include <thread>
 #include <utility>
 
 #include "align/diff.h"
@@ -125,8 +126,6 @@ Result<std::unique_ptr<LlamaShiftPeer>> LlamaShiftPeer::Open(const std::string& 
                                                              std::uint32_t context_tokens,
                                                              std::uint32_t threads) {
   llama_model_params model_parameters = llama_model_default_params();
-  model_parameters.use_extra_bufts =
-      false;  // As the engine: ggml's AMX path crashes when g++ 12 built it.
   llama_model* model = llama_model_load_from_file(model_path.c_str(), model_parameters);
   if (model == nullptr) return Fail(InvalidArgument("llama.cpp cannot load " + model_path));
   llama_context_params parameters = llama_context_default_params();
@@ -135,7 +134,8 @@ Result<std::unique_ptr<LlamaShiftPeer>> LlamaShiftPeer::Open(const std::string& 
   parameters.kv_unified = true;
   parameters.no_perf = true;
   parameters.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_ENABLED;
-  parameters.n_threads = parameters.n_threads_batch = static_cast<int>(threads);
+  parameters.n_threads = parameters.n_threads_batch =
+      static_cast<int>(threads != 0 ? threads : std::max(1U, std::thread::hardware_concurrency()));
   llama_context* context = llama_init_from_model(model, parameters);
   if (context == nullptr) {
     llama_model_free(model);

@@ -23,7 +23,7 @@ class LlamaShiftPeer {
  public:
   static Result<std::unique_ptr<LlamaShiftPeer>> Open(const std::string& model_path,
                                                       std::uint32_t context_tokens,
-                                                      std::uint32_t threads);
+                                                      std::uint32_t threads /* 0: all */);
   virtual ~LlamaShiftPeer() = default;
 
   struct Outcome {

@@ -155,6 +155,12 @@ void AddBenchEdits(Program& program, CLI::App& bench) {
       ->capture_default_str();
   command->add_option("--sweep", edits->after_rows, "run with each of these --after-rows")
       ->delimiter(',');
+  command
+      ->add_option("--dump", edits->dump_path,
+                   "write each edit's token ids and first distribution to FILE, for other peers")
+      ->type_name("FILE");
+  command->add_flag("--peer-shift", edits->with_shift_peer,
+                    "also measure llama.cpp's own shift of cached keys");
   command->callback([&program, options, edits] {
     program.action = [&program, options, edits] {
       options->common = program.common;
