@@ -1,5 +1,7 @@
 #include "client/wire.h"
 
+#include <capnp/any.h>
+
 #include <algorithm>
 #include <cstring>
 #include <limits>
@@ -139,7 +141,10 @@ void FillGate(const GateReport& gate, rpc::GateReport::Builder message) {
 
 void FillPlanRequest(const PlanRequest& request, rpc::PlanRequest::Builder message) {
   auto tokens = message.initTokens(static_cast<unsigned>(request.tokens.size()));
-  for (unsigned i = 0; i < tokens.size(); ++i) tokens.set(i, request.tokens[i]);
+  // A new list of 32-bit numbers lies in the message as in memory, little-endian.
+  const auto raw = capnp::AnyList::Reader(tokens.asReader()).getRawBytes();
+  KVC_ASSERT(raw.size() == request.tokens.size_bytes());
+  std::memcpy(const_cast<kj::byte*>(raw.begin()), request.tokens.data(), raw.size());
   message.setPolicy(static_cast<std::uint8_t>(request.policy));
   message.setDocument(request.document);
   message.setStoreTokens(request.store_tokens);

@@ -15,10 +15,9 @@ static inline void kvcommons_tile_loadconfig(const void* config) {
 #define _tile_loadconfig(config) kvcommons_tile_loadconfig(config)
 
 #undef _tile_loadd_internal
-#define _tile_loadd_internal(dst, base, stride)                        \
-  __asm__ volatile("{tileloadd\t(%0,%1,1), %%tmm" #dst                 \
-                   "|tileloadd\t%%tmm" #dst ", [%0+%1*1]}" ::"r"(      \
-                       (const void*)(base)),                           \
-                   "r"((long)(stride))                                 \
+#define _tile_loadd_internal(dst, base, stride)                                 \
+  __asm__ volatile("{tileloadd\t(%0,%1,1), %%tmm" #dst "|tileloadd\t%%tmm" #dst \
+                   ", [%0+%1*1]}" ::"r"((const void*)(base)),                   \
+                   "r"((long)(stride))                                          \
                    : "memory")
 #endif

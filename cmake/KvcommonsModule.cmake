@@ -9,8 +9,10 @@ target_compile_options(kvcommons_options INTERFACE
   $<$<BOOL:${KVCOMMONS_WARNINGS_ARE_ERRORS}>:-Werror>)
 if(KVCOMMONS_SANITIZER)
   target_compile_options(kvcommons_options INTERFACE
-    -fsanitize=${KVCOMMONS_SANITIZER} -fno-omit-frame-pointer
-    $<$<STREQUAL:${KVCOMMONS_SANITIZER},address$<COMMA>undefined>:-fno-sanitize-recover=undefined>)
+    -fsanitize=${KVCOMMONS_SANITIZER} -fno-omit-frame-pointer)
+  if(KVCOMMONS_SANITIZER MATCHES undefined)
+    target_compile_options(kvcommons_options INTERFACE -fno-sanitize-recover=undefined)
+  endif()
   target_link_options(kvcommons_options INTERFACE -fsanitize=${KVCOMMONS_SANITIZER})
 endif()
 

@@ -168,10 +168,10 @@ PlanMaker::PinOutcome PlanMaker::PinAll(const std::vector<LeasedSpan>& spans, bo
         outcome = PinOutcome::kMissing;
         continue;
       }
-      found = pins_.emplace(part.block, std::move(*pin)).first;
+      found = pins_.emplace(part.block, Held{std::move(*pin)}).first;
     }
     // What a revision says of a block and what the block says of itself must agree (I12).
-    const BlockRecord& record = found->second.record();
+    const BlockRecord& record = found->second.pin.record();
     const Position rows = part.span.end - part.span.begin;
     const Position origin = record.origin + static_cast<Position>(part.first_row);
     if (record.fingerprint != model.fingerprint || part.span.begin - origin != part.span.delta ||
@@ -184,14 +184,15 @@ PlanMaker::PinOutcome PlanMaker::PinAll(const std::vector<LeasedSpan>& spans, bo
 }
 
 void PlanMaker::Finish(Plan plan, std::vector<LeasedSpan> spans) {
-  std::unordered_map<BlockKey, std::uint32_t> index;
   for (LeasedSpan& part : spans) {
     if (part.span.source == SpanSource::kNone) continue;
     if (part.span.source == SpanSource::kParent) result_.parent_revision = parent_->revision;
-    const auto [at, is_new] =
-        index.emplace(part.block, static_cast<std::uint32_t>(result_.pins.size()));
-    if (is_new) result_.pins.push_back(std::move(pins_.at(part.block)));
-    part.pin = at->second;
+    Held& held = pins_.at(part.block);
+    if (held.index == LeasedSpan::kNoBlock) {
+      held.index = static_cast<std::uint32_t>(result_.pins.size());
+      result_.pins.push_back(std::move(held.pin));
+    }
+    part.pin = held.index;
   }
   pins_.clear();  // What an earlier try pinned and this plan does not use.
   const DomainId& domain = result_.model->tenant.domain;

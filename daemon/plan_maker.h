@@ -83,7 +83,11 @@ class PlanMaker {
   std::vector<ParentSegment> parent_rows_;
   std::size_t matched_blocks_ = 0;
   std::unordered_set<BlockKey> missing_;
-  std::unordered_map<BlockKey, PinnedBlock> pins_;
+  struct Held {
+    PinnedBlock pin;
+    std::uint32_t index = LeasedSpan::kNoBlock;  // in the plan, once it is known to be used
+  };
+  std::unordered_map<BlockKey, Held> pins_;
 };
 
 }  // namespace kvcommons

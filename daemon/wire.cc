@@ -1,6 +1,10 @@
 #include "daemon/wire.h"
 
+#include <capnp/any.h>
+
+#include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <string_view>
 
 namespace kvcommons {
@@ -128,16 +132,23 @@ Result<std::vector<TokenId>> ReadTokens(capnp::List<std::int32_t>::Reader reader
     return Fail(OutOfRange("tokens' length", reader.size(), 1, profile.context_tokens));
   }
   std::vector<TokenId> tokens(reader.size());
-  for (std::uint32_t i = 0; i < reader.size(); ++i) {
-    const TokenId id = reader[i];
-    if (id < 0 || static_cast<std::uint32_t>(id) >= profile.vocabulary_size) {
-      return Fail(InvalidArgument("tokens[" + std::to_string(i) + "] is " + std::to_string(id) +
-                                  "; the limit is 0 to " +
-                                  std::to_string(profile.vocabulary_size - 1)));
-    }
-    tokens[i] = id;
+  const capnp::AnyList::Reader list(reader);
+  if (list.getElementSize() == capnp::ElementSize::FOUR_BYTES) {
+    // As they lie in the message, little-endian as we are; one by one takes a third of the call.
+    std::memcpy(tokens.data(), list.getRawBytes().begin(), tokens.size() * sizeof(TokenId));
+  } else {
+    for (std::uint32_t i = 0; i < reader.size(); ++i) tokens[i] = reader[i];
   }
-  return tokens;
+  const auto is_bad = [&](TokenId id) {  // negative ids, too
+    return static_cast<std::uint32_t>(id) >= profile.vocabulary_size;
+  };
+  bool any_bad = false;  // without a way out, so that it is vector code
+  for (const TokenId id : tokens) any_bad |= is_bad(id);
+  if (!any_bad) return tokens;
+  const auto bad = std::find_if(tokens.begin(), tokens.end(), is_bad);
+  return Fail(InvalidArgument("tokens[" + std::to_string(bad - tokens.begin()) + "] is " +
+                              std::to_string(*bad) + "; the limit is 0 to " +
+                              std::to_string(profile.vocabulary_size - 1)));
 }
 
 Result<PromptRequest> ReadPlanRequest(rpc::PlanRequest::Reader reader,
@@ -180,7 +191,7 @@ void WritePlan(const PreparedPlan& plan, rpc::PlanReply::Builder builder) {
     span.setEnd(static_cast<std::uint32_t>(part.span.end));
     span.setKind(static_cast<std::uint8_t>(part.span.kind));
     span.setDelta(part.span.delta);
-    if (i == 0 || part.span.reason != plan.spans[i - 1].span.reason) {
+    if (i == 0 || part.span.reason != plan.spans[i - 1].span.reason) {  // pointers to one text
       span.setReason(part.span.reason);
     }
     span.setGeneration(part.span.staleness.generation);

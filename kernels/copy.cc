@@ -65,11 +65,36 @@ std::size_t CopyLines(const std::byte* source, std::byte* destination, std::size
   return done;
 }
 
+// Asks for the first lines of the runs in which CopyLines() will go through these bytes.
+HWY_INLINE void PrefetchRuns(const std::byte* source, std::size_t bytes) {
+  constexpr std::size_t kRuns = 4;
+  constexpr std::size_t kLines = 16;
+  const std::size_t run = std::min<std::size_t>(bytes / kRuns, 4096) / kLineBytes * kLineBytes;
+  for (std::size_t line = 0; line < std::min(run, kLines * kLineBytes); line += kLineBytes) {
+    for (std::size_t r = 0; r < kRuns; ++r) hwy::Prefetch(source + r * run + line);
+  }
+}
+
 void StreamBytesKernel(const std::byte* source, std::byte* destination, std::size_t bytes) {
   const std::size_t head = std::min(bytes, BytesToLine(destination));
   std::memcpy(destination, source, head);
   const std::size_t done = head + CopyLines<true>(source + head, destination + head, bytes - head);
   std::memcpy(destination + done, source + done, bytes - done);
+}
+
+void CopyPiecesKernel(const CopyPiece* pieces, std::size_t count) {
+  for (std::size_t i = 0; i < count; ++i) {
+    if (i + 1 < count) PrefetchRuns(pieces[i + 1].source, pieces[i + 1].bytes);
+    if (pieces[i].bytes >= kStreamBytesMin) {
+      StreamBytesKernel(pieces[i].source, pieces[i].destination, pieces[i].bytes);
+    } else if (pieces[i].bytes > 0) {
+      std::memcpy(pieces[i].destination, pieces[i].source, pieces[i].bytes);
+    }
+  }
+}
+
+void PrefetchPieceKernel(const std::byte* source, std::size_t bytes) {
+  PrefetchRuns(source, bytes);
 }
 
 void ReadPieceKernel(const std::byte* source, std::byte* piece, std::size_t bytes) {
@@ -96,12 +121,23 @@ HWY_AFTER_NAMESPACE();
 namespace kvcommons {
 
 HWY_EXPORT(StreamBytesKernel);
+HWY_EXPORT(CopyPiecesKernel);
+HWY_EXPORT(PrefetchPieceKernel);
 HWY_EXPORT(ReadPieceKernel);
 HWY_EXPORT(StreamPieceKernel);
 
 void StreamBytes(const std::byte* source, std::byte* destination, std::size_t bytes) {
   HWY_DYNAMIC_DISPATCH(StreamBytesKernel)(source, destination, bytes);
   FenceStream();
+}
+
+void CopyPieces(std::span<const CopyPiece> pieces) {
+  HWY_DYNAMIC_DISPATCH(CopyPiecesKernel)(pieces.data(), pieces.size());
+  FenceStream();
+}
+
+void PrefetchPiece(const std::byte* source, std::size_t bytes) {
+  HWY_DYNAMIC_DISPATCH(PrefetchPieceKernel)(source, bytes);
 }
 
 void ReadPiece(const std::byte* source, std::byte* piece, std::size_t bytes) {

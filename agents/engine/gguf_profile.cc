@@ -102,12 +102,11 @@ Result<ModelProfile> ProfileOf(const GgufFile& file, const llama_model* model,
       options.context_tokens != 0 ? options.context_tokens : Count(file, "context_length", 0);
   profile.vocabulary_size =
       static_cast<std::uint32_t>(llama_vocab_n_tokens(llama_model_get_vocab(model)));
-  const char* weights = llama_ftype_name(llama_model_ftype(model));
   // Quantised weights are multiplied in another order and rounding where the processor has tiles.
   const char* processor = ggml_cpu_has_amx_int8() != 0 ? "/cpu-amx/" : "/cpu/";
   profile.numeric_class = std::string("llama.cpp-") + llama_version() + processor +
                           std::string(ElementTypeName(options.kv_type)) +
-                          (options.flash ? "/fa1/" : "/fa0/") + weights;
+                          (options.flash ? "/fa1" : "/fa0");
   Result<std::vector<float>> omega = OmegaOf(file, profile.rotary_dim);
   if (omega) {
     profile.omega = std::move(*omega);

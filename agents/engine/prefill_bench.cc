@@ -38,7 +38,7 @@ class PlainLlama {
     context.n_threads_batch = threads;
     context.type_k = options.kv_type == ElementType::kFp32 ? GGML_TYPE_F32 : GGML_TYPE_F16;
     context.type_v = context.type_k;
-    context.flash_attn_type = like.profile().numeric_class.find("/fa1/") != std::string::npos
+    context.flash_attn_type = like.profile().numeric_class.find("/fa1") != std::string::npos
                                   ? LLAMA_FLASH_ATTN_TYPE_ENABLED
                                   : LLAMA_FLASH_ATTN_TYPE_DISABLED;
     context.no_perf = true;

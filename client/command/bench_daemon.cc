@@ -130,7 +130,9 @@ Status BenchDaemon::Start() {
       dup2(fd, STDOUT_FILENO);
       dup2(fd, STDERR_FILENO);
     }
+    // Without --memory the list ends two places earlier.
     execl(binary_.c_str(), binary_.c_str(), "--data-dir", data.c_str(), "--socket", socket_.c_str(),
+          memory_.empty() ? static_cast<char*>(nullptr) : "--memory", memory_.c_str(),
           static_cast<char*>(nullptr));
     _exit(127);
   }
@@ -161,7 +163,8 @@ void BenchDaemon::Stop() {
   pid_ = 0;
 }
 
-Status BenchDaemon::RestartCold() {
+Status BenchDaemon::RestartCold(std::uint64_t memory_bytes) {
+  memory_ = std::to_string(memory_bytes);
   Stop();
   EmptyPageCache(folder_ + "/data");
   return Start();

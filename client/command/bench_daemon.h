@@ -33,9 +33,9 @@ class BenchDaemon {
   // A new connection; every measurement has its own, so that a failed one disturbs no other.
   Result<std::unique_ptr<Client>> Connect() const;
 
-  // Ends the own daemon by SIGTERM, empties the page cache of its files and starts it again.
-  // REQUIRES: is_own().
-  Status RestartCold();
+  // Ends the own daemon by SIGTERM, empties the page cache of its files and starts it again with so
+  // much memory for blocks. REQUIRES: is_own().
+  Status RestartCold(std::uint64_t memory_bytes);
 
  private:
   BenchDaemon() = default;
@@ -48,6 +48,7 @@ class BenchDaemon {
   std::string binary_;
   std::string socket_;
   std::string scratch_;
+  std::string memory_;  // of --memory; empty: the daemon's default
   pid_t pid_ = 0;
 };
 

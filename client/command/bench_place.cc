@@ -34,19 +34,24 @@ std::size_t RowsOf(const PlannedSpan& span) {
 
 void Place(const std::vector<PlannedSpan>& spans, const RotationTable* table, Cache& cache) {
   const KeyRowFormat key_row = cache.data.profile().key_row();
+  std::vector<CopyPiece> copies, rotations;
   for (const PlannedSpan& span : spans) {
     if (!IsReused(span)) continue;
+    copies.clear();
+    rotations.clear();
     for (std::size_t plane = 0; plane < cache.data.plane_count(); ++plane) {
       const std::size_t row = cache.data.row_bytes(plane);
-      const std::byte* source =
-          span.block + cache.data.plane_offset(plane) * span.block_tokens + span.first_row * row;
-      std::byte* destination = cache.At(plane, span.begin);
-      if (table != nullptr && plane % 2 == 0) {
-        RotateRows(key_row, *table, source, destination, RowsOf(span), row);
-      } else {
-        CopyBytes(source, destination, RowsOf(span) * row);
-      }
+      (table != nullptr && plane % 2 == 0 ? rotations : copies)
+          .push_back({span.block + cache.data.plane_offset(plane) * span.block_tokens +
+                          span.first_row * row,
+                      cache.At(plane, span.begin), RowsOf(span) * row});
     }
+    for (std::size_t i = 0; i < rotations.size(); ++i) {
+      if (i + 1 < rotations.size()) PrefetchPiece(rotations[i + 1].source, rotations[i + 1].bytes);
+      RotateRows(key_row, *table, rotations[i].source, rotations[i].destination, RowsOf(span),
+                 key_row.row_bytes());
+    }
+    CopyPieces(copies);
   }
 }
 
