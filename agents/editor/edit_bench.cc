@@ -6,28 +6,18 @@
 #include <cstdio>
 #include <fstream>
 #include <iostream>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <numeric>
 #include <optional>
 
+#include "agents/editor/edit_bench_report.h"
 #include "agents/editor/edit_command.h"
 #include "agents/editor/edit_workbench.h"
 #include "agents/editor/peer_llama_shift.h"
 
 namespace kvcommons {
 namespace {
-
-struct Sample {
-  double ttft_ratio, exact_ratio, kl, kl_exact, top1, reused_share, computed_share;
-  std::optional<double> shift_ratio = {}, kl_shift = {}, top1_shift = {};
-};
-
-double Quantile(std::vector<double> values, double share) {
-  if (values.empty()) return 0;
-  std::sort(values.begin(), values.end());
-  const auto index = static_cast<std::size_t>(share * static_cast<double>(values.size() - 1) + 0.5);
-  return values[index];
-}
 
 // Applies one recorded edit; nullopt when its ranges do not fit the text.
 std::optional<std::string> Apply(const std::string& text, const nlohmann::json& ops,
@@ -47,46 +37,9 @@ std::optional<std::string> Apply(const std::string& text, const nlohmann::json& 
   return result.append(text, at);
 }
 
-// Null where no sample has the figure.
-template <typename Get>
-nlohmann::json Spread(const std::vector<Sample>& samples, Get get) {
-  std::vector<double> values;
-  double sum = 0;
-  for (const Sample& sample : samples) {
-    const std::optional<double> value = get(sample);
-    if (!value) continue;
-    values.push_back(*value);
-    sum += values.back();
-  }
-  if (values.empty()) return nullptr;
-  return {{"mean", sum / static_cast<double>(values.size())},
-          {"p10", Quantile(values, 0.1)},
-          {"p50", Quantile(values, 0.5)},
-          {"p90", Quantile(values, 0.9)},
-          {"max", Quantile(values, 1.0)}};
-}
-
-nlohmann::json Summary(std::uint32_t after_rows, std::size_t documents,
-                       const std::vector<Sample>& samples) {
-  return {{"after_rows", after_rows},
-          {"documents", documents},
-          {"edits", samples.size()},
-          {"reused_share", Spread(samples, [](const Sample& s) { return s.reused_share; })},
-          {"computed_share", Spread(samples, [](const Sample& s) { return s.computed_share; })},
-          {"ttft_edit_over_full", Spread(samples, [](const Sample& s) { return s.ttft_ratio; })},
-          {"ttft_exact_over_full", Spread(samples, [](const Sample& s) { return s.exact_ratio; })},
-          {"kl_mean", Spread(samples, [](const Sample& s) { return s.kl; })},
-          {"kl_exact_prefix", Spread(samples, [](const Sample& s) { return s.kl_exact; })},
-          {"top1_agreement", Spread(samples, [](const Sample& s) { return s.top1; })},
-          {"llama_shift",
-           {{"ttft_over_full", Spread(samples, [](const Sample& s) { return s.shift_ratio; })},
-            {"kl_mean", Spread(samples, [](const Sample& s) { return s.kl_shift; })},
-            {"top1_agreement", Spread(samples, [](const Sample& s) { return s.top1_shift; })}}}};
-}
-
 // Runs the peer on the same edit; its logits come from passes of another shape, which is part of
 // the 4-bit engine's noise.
-Status MeasurePeer(LlamaShiftPeer& peer, const EditResult& result, Sample& sample,
+Status MeasurePeer(LlamaShiftPeer& peer, const EditResult& result, EditSample& sample,
                    nlohmann::json& detail) {
   auto outcome = peer.Run(result.before_ids, result.prompt, result.forced);
   if (!outcome) return outcome.error();
@@ -129,6 +82,36 @@ nlohmann::json DumpLine(const std::string& id, std::uint32_t edit, const EditRes
           {"full_ms", result.full.report.ttft_ms}};
 }
 
+// Fails when an edit that an earlier run's JSON also has gave other logits, or when it has none of
+// them.
+Status CheckSame(const std::string& path, const nlohmann::json& details) {
+  std::ifstream file(path);
+  const auto earlier = nlohmann::json::parse(file, nullptr, false);
+  if (earlier.is_discarded() || !earlier.contains("edits")) {
+    return InvalidArgument(path + " is no result of bench edits");
+  }
+  const auto key = [](const nlohmann::json& edit) {
+    return edit.value("id", "") + " edit " + std::to_string(edit.value("edit", 0)) +
+           " K=" + std::to_string(edit.value("after_rows", 0));
+  };
+  std::map<std::string, std::uint64_t> hashes;
+  for (const auto& edit : earlier["edits"]) {
+    hashes[key(edit)] = edit.value("logits_hash", std::uint64_t{0});
+  }
+  std::size_t same = 0;
+  for (const auto& edit : details) {
+    const auto found = hashes.find(key(edit));
+    if (found == hashes.end()) continue;
+    if (found->second != edit["logits_hash"].get<std::uint64_t>()) {
+      return Internal(key(edit) + " gave other logits than in " + path);
+    }
+    ++same;
+  }
+  if (same == 0) return NotFound(path + " has none of these edits");
+  std::fprintf(stderr, "%zu edits: logits byte-identical to those of %s\n", same, path.c_str());
+  return Status();
+}
+
 }  // namespace
 
 int RunEditBench(const EditCommandOptions& options, const EditBenchOptions& bench_options) {
@@ -136,6 +119,7 @@ int RunEditBench(const EditCommandOptions& options, const EditBenchOptions& benc
   EditCommandOptions compare = options;
   compare.compare = true;
   compare.policy = "edit";
+  compare.generate = false;
   auto bench = EditWorkbench::Open(compare, true);
   if (!bench.has_value()) return failed(bench.error());
 
@@ -155,9 +139,20 @@ int RunEditBench(const EditCommandOptions& options, const EditBenchOptions& benc
 
   std::vector<std::uint32_t> sweep = bench_options.after_rows;
   if (sweep.empty()) sweep.push_back(options.after_rows);
-  std::vector<std::vector<Sample>> samples(sweep.size());
+  std::vector<std::vector<EditSample>> samples(sweep.size());
   nlohmann::json details = nlohmann::json::array();
   std::size_t documents = 0;
+
+  const auto summaries = [&] {
+    nlohmann::json all = nlohmann::json::array();
+    for (std::size_t k = 0; k < sweep.size(); ++k) {
+      all.push_back(SummarizeEdits(sweep[k], documents, samples[k]));
+    }
+    return all;
+  };
+  const auto write_json = [&](const std::string& path) {
+    return WriteText(path, nlohmann::json{{"summary", summaries()}, {"edits", details}}.dump(1));
+  };
 
   std::ifstream file;
   if (bench_options.cases_path != "-") {
@@ -189,11 +184,13 @@ int RunEditBench(const EditCommandOptions& options, const EditBenchOptions& benc
         before = *after;
         continue;
       }
+      std::optional<EditResult> compared;
       for (std::size_t k = 0; k < sweep.size(); ++k) {
         // A lineage of its own for each number of rows: each goes its own way over the chain.
         const std::string document =
             record.value("id", "document") + "#" + std::to_string(sweep[k]);
-        auto result = (*bench)->Run(document, before, *after, sweep[k]);
+        auto result = (*bench)->Run(document, before, *after, sweep[k],
+                                    compared.has_value() ? &*compared : nullptr);
         if (!result.has_value()) return failed(result.error());
         const double total = result->edit.report.total;
         samples[k].push_back({result->edit.report.ttft_ms / result->full.report.ttft_ms,
@@ -215,49 +212,36 @@ int RunEditBench(const EditCommandOptions& options, const EditBenchOptions& benc
           if (!measured.ok()) return failed(measured);
         }
         details.push_back(std::move(detail));
-        const Sample& last = samples[k].back();
+        const EditSample& last = samples[k].back();
         std::fprintf(stderr,
                      "%3zu %-9s edit %u K=%-3u %5.0f tokens, reused %.3f, ttft %.3f of full, KL "
                      "%.2e, top-1 %.3f%s\n",
                      documents + 1, record.value("id", "").c_str(), edit_count, sweep[k], total,
                      last.reused_share, last.ttft_ratio, last.kl, last.top1,
                      result->edit.report.fallback.c_str());
+        if (!compared.has_value()) compared = std::move(*result);
       }
       counted = true;
       before = *after;
       ++edit_count;
     }
     documents += counted ? 1 : 0;
+    // After every document: hours of measuring survive an interruption.
+    if (counted && !options.common.json_path.empty() && options.common.json_path != "-") {
+      if (const Status written = write_json(options.common.json_path); !written.ok()) {
+        return failed(written);
+      }
+    }
   }
 
-  nlohmann::json summary = nlohmann::json::array();
-  for (std::size_t k = 0; k < sweep.size(); ++k) {
-    summary.push_back(Summary(sweep[k], documents, samples[k]));
+  PrintEditTable(documents, summaries());
+  if (!options.common.json_path.empty()) {
+    const Status written = write_json(options.common.json_path);
+    if (!written.ok()) return failed(written);
   }
-  std::printf("%zu documents\n%6s %6s %22s %22s %22s %8s %8s\n", documents, "K", "edits",
-              "reused p10/p50", "ttft/full p50/p90", "KL mean/p90", "top-1", "exact");
-  for (const auto& row : summary) {
-    std::printf("%6u %6zu %12.3f / %.3f %12.3f / %.3f %12.2e / %.2e %8.3f %8.3f\n",
-                row["after_rows"].get<unsigned>(), row["edits"].get<std::size_t>(),
-                row["reused_share"]["p10"].get<double>(), row["reused_share"]["p50"].get<double>(),
-                row["ttft_edit_over_full"]["p50"].get<double>(),
-                row["ttft_edit_over_full"]["p90"].get<double>(),
-                row["kl_mean"]["mean"].get<double>(), row["kl_mean"]["p90"].get<double>(),
-                row["top1_agreement"]["mean"].get<double>(),
-                row["ttft_exact_over_full"]["p50"].get<double>());
-  }
-  if (const auto& shift = summary[0]["llama_shift"]; !shift["kl_mean"].is_null()) {
-    std::printf(
-        "llama.cpp's own shift, no row recomputed: ttft/full %.3f / %.3f, KL %.2e / %.2e, "
-        "top-1 %.3f\n",
-        shift["ttft_over_full"]["p50"].get<double>(), shift["ttft_over_full"]["p90"].get<double>(),
-        shift["kl_mean"]["mean"].get<double>(), shift["kl_mean"]["p90"].get<double>(),
-        shift["top1_agreement"]["mean"].get<double>());
-  }
-  if (options.common.json_path.empty()) return 0;
-  const nlohmann::json all = {{"summary", summary}, {"edits", details}};
-  const Status written = WriteText(options.common.json_path, all.dump(1));
-  return written.ok() ? 0 : failed(written);
+  if (bench_options.same_as_path.empty()) return 0;
+  const Status same = CheckSame(bench_options.same_as_path, details);
+  return same.ok() ? 0 : failed(same);
 }
 
 }  // namespace kvcommons

@@ -26,6 +26,7 @@ struct EditCommandOptions {
   std::uint32_t min_run = EditOptions{}.min_run;
   std::string ask = EditRunOptions{}.ask;
   bool held_only = false;  // acknowledge in memory instead of on disk
+  bool generate = true;    // in a comparison: also what edit reuse goes on with
 };
 
 struct EditFiles {
@@ -48,6 +49,7 @@ struct EditBenchOptions {
   std::vector<std::uint32_t> after_rows;  // each value runs the whole set; empty: the default
   std::string dump_path;                  // JSON lines of token ids, for peers in other processes
   bool with_shift_peer = false;           // also llama.cpp's own shift of cached keys
+  std::string same_as_path;               // JSON of an earlier run whose logits must be the same
 };
 int RunEditBench(const EditCommandOptions& options, const EditBenchOptions& bench);
 

@@ -68,7 +68,12 @@ Result<EditResult> EditRunner::Run(const std::string& document, const std::strin
   std::vector<TokenId> forced;     // what full prefill goes on with
   std::vector<TokenId> generated;  // what the policy's mode goes on with
   Logits reference;
-  if (options.compare || options.policy == Policy::kOff || model_ == nullptr) {
+  if (options.compared != nullptr) {
+    result.full = options.compared->full;
+    result.exact = options.compared->exact;
+    generated = forced = options.compared->forced;
+    reference = options.compared->reference;
+  } else if (options.compare || options.policy == Policy::kOff || model_ == nullptr) {
     EditSession session(engine_, nullptr, clock_);
     EditSession::Options everything;
     everything.policy = Policy::kOff;
@@ -94,7 +99,7 @@ Result<EditResult> EditRunner::Run(const std::string& document, const std::strin
     auto report = session.Prefill(prompt, prefill);
     if (!report.has_value()) return report.error();
     mode.report = *report;
-    if (policy == options.policy) {
+    if (policy == options.policy && (options.generate || !options.compare)) {
       auto continued = Continue(prompt.size(), options.max_tokens);
       if (!continued.has_value()) return continued.error();
       generated = std::move(*continued);
@@ -115,7 +120,8 @@ Result<EditResult> EditRunner::Run(const std::string& document, const std::strin
     }
     return Status();
   };
-  if (model_ != nullptr && (options.compare || options.policy == Policy::kExact)) {
+  if (model_ != nullptr && options.compared == nullptr &&
+      (options.compare || options.policy == Policy::kExact)) {
     KVC_FAIL_IF_ERROR(run_mode(Policy::kExact, options.compare ? baseline_ : model_, result.exact));
   }
   if (model_ != nullptr && options.policy == Policy::kEdit) {

@@ -24,6 +24,8 @@
 
 namespace kvcommons {
 
+struct EditResult;
+
 struct EditRunOptions {
   Policy policy = Policy::kEdit;
   bool compare = false;
@@ -31,6 +33,11 @@ struct EditRunOptions {
   std::string ask = "\n\nIn short, the document says that";  // follows the document in the prompt
   EditOptions edit;
   UploadAck ack = UploadAck::kDurable;
+  // Of an earlier comparison of the same edit: its full and exact-prefix results stand in for runs.
+  const EditResult* compared = nullptr;
+  // In a comparison: false leaves out what the policy's mode would generate; `text` is then what
+  // full prefill goes on with.
+  bool generate = true;
 };
 
 struct ModeResult {

@@ -45,7 +45,8 @@ Result<std::unique_ptr<EditWorkbench>> EditWorkbench::Open(const EditCommandOpti
 }
 
 Result<EditResult> EditWorkbench::Run(const std::string& document, const std::string& before,
-                                      const std::string& after, std::uint32_t after_rows) {
+                                      const std::string& after, std::uint32_t after_rows,
+                                      const EditResult* compared) {
   EditRunOptions run;
   run.policy = policy_;
   run.compare = options_.compare;
@@ -53,6 +54,8 @@ Result<EditResult> EditWorkbench::Run(const std::string& document, const std::st
   run.ask = options_.ask;
   run.edit.after_rows = after_rows;
   run.edit.min_run = options_.min_run;
+  run.compared = compared;
+  run.generate = options_.generate;
   run.ack = options_.held_only ? UploadAck::kHeld : UploadAck::kDurable;
   return runner_->Run(document, before, after, run);
 }

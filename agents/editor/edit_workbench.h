@@ -18,8 +18,10 @@ class EditWorkbench {
   static Result<std::unique_ptr<EditWorkbench>> Open(const EditCommandOptions& options,
                                                      bool with_daemon);
 
+  // `compared`: see EditRunOptions.
   Result<EditResult> Run(const std::string& document, const std::string& before,
-                         const std::string& after, std::uint32_t after_rows);
+                         const std::string& after, std::uint32_t after_rows,
+                         const EditResult* compared = nullptr);
   Engine& engine() { return *engine_; }
   const GateReport& gate() const { return gate_; }
 

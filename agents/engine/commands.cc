@@ -64,6 +64,7 @@ Result<EngineOptions> ToEngineOptions(const CommonOptions& options) {
   engine.model_path = options.model_path;
   engine.threads = options.threads;
   engine.context_tokens = options.context_tokens;
+  engine.measure_costs = options.measure_costs;
   if (options.kv_type != "f16" && options.kv_type != "f32") {
     return Fail(InvalidArgument("--kv is " + options.kv_type + "; known are f16 and f32"));
   }

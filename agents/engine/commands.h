@@ -23,6 +23,7 @@ struct CommonOptions {
   std::uint32_t context_tokens = 0;
   std::string kv_type = "f16";  // or f32
   std::string flash = "auto";   // or on, off
+  bool measure_costs = true;    // false: the cost model's defaults
   std::string json_path;        // "-": standard output; empty: text for people
 };
 

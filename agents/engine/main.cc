@@ -37,6 +37,8 @@ void AddEngineOptions(Program& program, CLI::App* command) {
       ->capture_default_str();
   command->add_option("--flash", program.common.flash, "flash attention: auto, on, off")
       ->capture_default_str();
+  command->add_flag("!--fixed-costs", program.common.measure_costs,
+                    "plan with built-in costs, so that equal runs make equal plans on any machine");
 }
 
 void AddJson(Program& program, CLI::App* command) {
@@ -158,6 +160,10 @@ void AddBenchEdits(Program& program, CLI::App& bench) {
   command
       ->add_option("--dump", edits->dump_path,
                    "write each edit's token ids and first distribution to FILE, for other peers")
+      ->type_name("FILE");
+  command
+      ->add_option("--same-as", edits->same_as_path,
+                   "fail unless the logits equal those of an earlier run's --json FILE")
       ->type_name("FILE");
   command->add_flag("--peer-shift", edits->with_shift_peer,
                     "also measure llama.cpp's own shift of cached keys");
