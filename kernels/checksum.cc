@@ -31,7 +31,7 @@ Checksum128 CopyWithChecksum(const std::byte* source, std::byte* destination, st
   // A piece goes to a buffer that nobody else can write and that stays in the first-level cache;
   // the hash and the destination both come from there, so they agree whatever the source does
   // meanwhile.
-  constexpr std::size_t kPieceBytes = 16384;
+  constexpr std::size_t kPieceBytes = 4096;
   struct Scratch {
     alignas(64) std::byte piece[kPieceBytes];
     std::unique_ptr<XXH3_state_t, FreeState> state{XXH3_createState()};

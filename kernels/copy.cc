@@ -1,4 +1,4 @@
-// Copies in vector code. What limits them is the latency of reading: see CopyLines().
+// Copies in vector code. What limits them is the latency of reading: see kAheadBytes.
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/copy.cc"
@@ -43,36 +43,17 @@ HWY_INLINE void CopyLine(const std::byte* HWY_RESTRICT from, std::byte* HWY_REST
   }
 }
 
-// Copies whole lines, four runs of up to a page side by side: the hardware prefetcher begins anew
-// in every 4 KiB page, and with one run at a time the copy waits for it. Returns the bytes copied,
-// all but fewer than four lines. REQUIRES: `destination` lies at a line.
+// Copies whole lines and asks for what lies kAheadBytes further on, also where that is behind the
+// source's end: whoever copies a block's planes in their order finds the next one under way.
+// Returns the bytes copied, all but a part of a line. REQUIRES: `destination` lies at a line.
 template <bool kStream>
 std::size_t CopyLines(const std::byte* source, std::byte* destination, std::size_t bytes) {
-  constexpr std::size_t kRuns = 4;
-  constexpr std::size_t kRunBytesMax = 4096;
   std::size_t done = 0;
-  while (bytes - done >= kRuns * kLineBytes) {
-    const std::size_t run =
-        std::min((bytes - done) / kRuns, kRunBytesMax) / kLineBytes * kLineBytes;
-    for (std::size_t line = 0; line < run; line += kLineBytes) {
-      for (std::size_t r = 0; r < kRuns; ++r) {
-        const std::size_t at = done + r * run + line;
-        CopyLine<kStream>(source + at, destination + at);
-      }
-    }
-    done += kRuns * run;
+  for (; bytes - done >= kLineBytes; done += kLineBytes) {
+    hwy::Prefetch(source + done + kAheadBytes);
+    CopyLine<kStream>(source + done, destination + done);
   }
   return done;
-}
-
-// Asks for the first lines of the runs in which CopyLines() will go through these bytes.
-HWY_INLINE void PrefetchRuns(const std::byte* source, std::size_t bytes) {
-  constexpr std::size_t kRuns = 4;
-  constexpr std::size_t kLines = 16;
-  const std::size_t run = std::min<std::size_t>(bytes / kRuns, 4096) / kLineBytes * kLineBytes;
-  for (std::size_t line = 0; line < std::min(run, kLines * kLineBytes); line += kLineBytes) {
-    for (std::size_t r = 0; r < kRuns; ++r) hwy::Prefetch(source + r * run + line);
-  }
 }
 
 void StreamBytesKernel(const std::byte* source, std::byte* destination, std::size_t bytes) {
@@ -82,21 +63,6 @@ void StreamBytesKernel(const std::byte* source, std::byte* destination, std::siz
   std::memcpy(destination + done, source + done, bytes - done);
 }
 
-void CopyPiecesKernel(const CopyPiece* pieces, std::size_t count) {
-  for (std::size_t i = 0; i < count; ++i) {
-    if (i + 1 < count) PrefetchRuns(pieces[i + 1].source, pieces[i + 1].bytes);
-    if (pieces[i].bytes >= kStreamBytesMin) {
-      StreamBytesKernel(pieces[i].source, pieces[i].destination, pieces[i].bytes);
-    } else if (pieces[i].bytes > 0) {
-      std::memcpy(pieces[i].destination, pieces[i].source, pieces[i].bytes);
-    }
-  }
-}
-
-void PrefetchPieceKernel(const std::byte* source, std::size_t bytes) {
-  PrefetchRuns(source, bytes);
-}
-
 void ReadPieceKernel(const std::byte* source, std::byte* piece, std::size_t bytes) {
   const std::size_t done = CopyLines<false>(source, piece, bytes);
   std::memcpy(piece + done, source + done, bytes - done);
@@ -104,6 +70,9 @@ void ReadPieceKernel(const std::byte* source, std::byte* piece, std::size_t byte
 
 void StreamPieceKernel(const std::byte* piece, std::byte* destination, std::size_t bytes,
                        const std::byte* next, std::size_t next_bytes) {
+  // One line of what is written next: not for its bytes, but so that its page is translated by
+  // then.
+  hwy::Prefetch(destination + kAheadBytes);
   const std::size_t head = std::min(bytes, BytesToLine(destination));
   std::memcpy(destination, piece, head);
   std::size_t done = head;
@@ -121,23 +90,12 @@ HWY_AFTER_NAMESPACE();
 namespace kvcommons {
 
 HWY_EXPORT(StreamBytesKernel);
-HWY_EXPORT(CopyPiecesKernel);
-HWY_EXPORT(PrefetchPieceKernel);
 HWY_EXPORT(ReadPieceKernel);
 HWY_EXPORT(StreamPieceKernel);
 
 void StreamBytes(const std::byte* source, std::byte* destination, std::size_t bytes) {
   HWY_DYNAMIC_DISPATCH(StreamBytesKernel)(source, destination, bytes);
   FenceStream();
-}
-
-void CopyPieces(std::span<const CopyPiece> pieces) {
-  HWY_DYNAMIC_DISPATCH(CopyPiecesKernel)(pieces.data(), pieces.size());
-  FenceStream();
-}
-
-void PrefetchPiece(const std::byte* source, std::size_t bytes) {
-  HWY_DYNAMIC_DISPATCH(PrefetchPieceKernel)(source, bytes);
 }
 
 void ReadPiece(const std::byte* source, std::byte* piece, std::size_t bytes) {

@@ -232,21 +232,12 @@ void RotateRun(const RotateJob& job, const Tables& tables, const std::byte* sour
       if (end != head_bytes) std::memcpy(to + end, from + end, head_bytes - end);
     }
   };
-  // Four runs of rows side by side, each asking for its next row while this one is worked on:
-  // reading is what takes the time, and the hardware prefetcher alone leaves a fifth of it on the
-  // table.
-  constexpr std::size_t kRuns = 4;
   constexpr std::size_t kLineBytes = 64;
-  const std::size_t run = row_count / kRuns;
-  for (std::size_t i = 0; i < run; ++i) {
-    for (std::size_t r = 0; r < kRuns; ++r) {
-      const std::size_t row = r * run + i;
-      const std::byte* next = source + std::min(row + 1, row_count - 1) * row_bytes;
-      for (std::size_t line = 0; line < row_bytes; line += kLineBytes) hwy::Prefetch(next + line);
-      rotate_row(row);
-    }
+  for (std::size_t row = 0; row < row_count; ++row) {
+    const std::byte* ahead = source + row * row_bytes + kAheadBytes;
+    for (std::size_t line = 0; line < row_bytes; line += kLineBytes) hwy::Prefetch(ahead + line);
+    rotate_row(row);
   }
-  for (std::size_t row = kRuns * run; row < row_count; ++row) rotate_row(row);
 }
 
 template <ElementType kType, PairLayout kLayout>
@@ -391,7 +382,7 @@ void ForceRotateTarget(const char* name) {
       return;
     }
   }
-  KVC_ASSERT(!"a name from RotateTargets()");
+  KVC_ASSERT(false && "a name from RotateTargets()");
 }
 
 }  // namespace kvcommons

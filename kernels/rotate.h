@@ -75,19 +75,10 @@ void RotateRowsReference(const KeyRowFormat& format, const RotationTable& table,
                          std::size_t destination_stride_bytes);
 
 // Copies bytes with the faster of an ordinary and a streaming (non-temporal) copy for this size.
+//
+// This and RotateRows() read ahead of themselves, past the end of their source: whoever goes
+// through a block's planes in the order in which they lie reads at memory's full rate.
 void CopyBytes(const std::byte* source, std::byte* destination, std::size_t bytes);
-
-struct CopyPiece {
-  const std::byte* source = nullptr;
-  std::byte* destination = nullptr;
-  std::size_t bytes = 0;
-};
-// CopyBytes() of every piece, which share nothing; but the next piece is asked for while one is
-// copied, and stores past the caches are waited for once. For planes of blocks, some 24 KiB each.
-void CopyPieces(std::span<const CopyPiece> pieces);
-// Asks for what RotateRows() or CopyBytes() of this source will read first; for the caller that has
-// something else to do meanwhile. Reads nothing.
-void PrefetchPiece(const std::byte* source, std::size_t bytes);
 
 // Names of the instruction sets compiled in and usable here, best first ("AVX3", "AVX2", ...).
 // Forces one for tests and benchmarks; an empty name returns to the best.

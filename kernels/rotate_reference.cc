@@ -67,7 +67,7 @@ void RotateRowsReference(const KeyRowFormat& format, const RotationTable& table,
       return RotateRowsOf<ElementType::kFp32>(format, table, source, destination, row_count,
                                               destination_stride_bytes);
   }
-  KVC_ASSERT(!"element type");
+  KVC_ASSERT(false && "element type");
 }
 
 }  // namespace kvcommons

@@ -14,6 +14,11 @@ namespace kvcommons {
 // Shorter copies are left to ordinary stores: see CopyBytes().
 inline constexpr std::size_t kStreamBytesMin = 4096;
 
+// How far ahead of what they copy the loops ask for memory. Hardware prefetchers begin anew in
+// every 4 KiB page, so one page. Measured on an EPYC of 2024: a page 1.1 of memcpy, a quarter of
+// it 1.0, none 0.9.
+inline constexpr std::size_t kAheadBytes = 4096;
+
 // Copies with streaming stores, whatever the alignment, and fences them.
 void StreamBytes(const std::byte* source, std::byte* destination, std::size_t bytes);
 

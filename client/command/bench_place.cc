@@ -34,24 +34,18 @@ std::size_t RowsOf(const PlannedSpan& span) {
 
 void Place(const std::vector<PlannedSpan>& spans, const RotationTable* table, Cache& cache) {
   const KeyRowFormat key_row = cache.data.profile().key_row();
-  std::vector<CopyPiece> copies, rotations;
   for (const PlannedSpan& span : spans) {
     if (!IsReused(span)) continue;
-    copies.clear();
-    rotations.clear();
     for (std::size_t plane = 0; plane < cache.data.plane_count(); ++plane) {
       const std::size_t row = cache.data.row_bytes(plane);
-      (table != nullptr && plane % 2 == 0 ? rotations : copies)
-          .push_back({span.block + cache.data.plane_offset(plane) * span.block_tokens +
-                          span.first_row * row,
-                      cache.At(plane, span.begin), RowsOf(span) * row});
+      const std::byte* rows =
+          span.block + cache.data.plane_offset(plane) * span.block_tokens + span.first_row * row;
+      if (table != nullptr && plane % 2 == 0) {
+        RotateRows(key_row, *table, rows, cache.At(plane, span.begin), RowsOf(span), row);
+      } else {
+        CopyBytes(rows, cache.At(plane, span.begin), RowsOf(span) * row);
+      }
     }
-    for (std::size_t i = 0; i < rotations.size(); ++i) {
-      if (i + 1 < rotations.size()) PrefetchPiece(rotations[i + 1].source, rotations[i + 1].bytes);
-      RotateRows(key_row, *table, rotations[i].source, rotations[i].destination, RowsOf(span),
-                 key_row.row_bytes());
-    }
-    CopyPieces(copies);
   }
 }
 
