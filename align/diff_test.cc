@@ -68,7 +68,7 @@ double CpuMillisecondsOf(const Ids& a, const Ids& b, std::vector<KeptRun>& runs)
 }
 
 // Sanitizers make everything about ten times slower.
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 constexpr double kSlow = 20;
 #elif defined(__has_feature)
 #if __has_feature(address_sanitizer)

@@ -318,7 +318,7 @@ std::size_t Config::Find(std::string_view name) const {
   for (std::size_t i = 0; i < values_.size(); ++i) {
     if (table_[i].name == name) return i;
   }
-  KVC_ASSERT(!"a setting is read that the table does not have");
+  KVC_ASSERT(false && "a setting is read that the table does not have");
   return 0;
 }
 

@@ -24,6 +24,8 @@ class ModelHandleImpl final : public ModelHandle {
 
   // Said, since the capability's own destructor is noexcept(false).
   ~ModelHandleImpl() noexcept override {}
+  ModelHandleImpl(const ModelHandleImpl&) = delete;
+  ModelHandleImpl& operator=(const ModelHandleImpl&) = delete;
 
   Fingerprint fingerprint() const override { return fingerprint_; }
 

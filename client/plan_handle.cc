@@ -1,5 +1,6 @@
 #include "client/plan_handle.h"
 
+#include <optional>
 #include <utility>
 
 namespace kvcommons {
@@ -21,13 +22,16 @@ class PlanHandleImpl final : public PlanHandle {
         has_document_(has_document) {}
 
   ~PlanHandleImpl() noexcept override {
-    plan_ = nullptr;
+    plan_.reset();
     connection_->Push();
   }
 
+  PlanHandleImpl(const PlanHandleImpl&) = delete;
+  PlanHandleImpl& operator=(const PlanHandleImpl&) = delete;
+
   // REQUIRES: inside Guarded().
   Status Take(rpc::PlanReply::Reader reply, rpc::Plan::Client plan, std::size_t token_count) {
-    plan_ = kj::mv(plan);
+    plan_.emplace(kj::mv(plan));
     const auto find_slab = [this](std::uint32_t slab_id) { return connection_->Slab(slab_id); };
     return ReadPlan(reply, *profile_, token_count, find_slab, *this, slabs_);
   }
@@ -58,7 +62,7 @@ class PlanHandleImpl final : public PlanHandle {
     std::uint64_t offset;
   };
 
-  rpc::Plan::Client& plan() { return KJ_ASSERT_NONNULL(plan_); }
+  rpc::Plan::Client& plan() { return plan_.value(); }
 
   // Writes pieces from `first` on into staging, as many as fit.
   Result<std::vector<Staged>> Stage(const RowReader& read_rows, std::size_t first) {
@@ -115,7 +119,7 @@ class PlanHandleImpl final : public PlanHandle {
   std::shared_ptr<Connection> connection_;
   std::shared_ptr<const ModelProfile> profile_;
   const bool has_document_;
-  kj::Maybe<rpc::Plan::Client> plan_;
+  std::optional<rpc::Plan::Client> plan_;
   std::vector<std::shared_ptr<Mapping>> slabs_;  // what the spans point into stays mapped
 };
 

@@ -71,7 +71,7 @@ class FailingDisk final : public DiskTier {
   Status RemoveDocument(const DomainId& domain, const DocumentKey& document) override {
     return inner_->RemoveDocument(domain, document);
   }
-  std::vector<DocumentRevision> ListDocuments(const DomainId& domain) const override {
+  std::vector<DocumentSummary> ListDocuments(const DomainId& domain) const override {
     return inner_->ListDocuments(domain);
   }
   Status PutMeta(std::string_view name, std::string_view value) override {

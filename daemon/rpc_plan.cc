@@ -38,6 +38,9 @@ class PlanServer final : public rpc::Plan::Server {
     services().workers.Submit([lease = std::move(lease_)]() mutable { lease.reset(); });
   }
 
+  PlanServer(const PlanServer&) = delete;
+  PlanServer& operator=(const PlanServer&) = delete;
+
   const PreparedPlan& plan() const { return lease_->plan(); }
 
  private:

@@ -25,6 +25,8 @@ class MemoryServer final : public rpc::Memory::Server {
   MemoryServer(std::shared_ptr<SessionState> session, int fd)
       : ticket_(std::move(session), &SessionState::memories), fd_(fd) {}
   ~MemoryServer() noexcept(false) { close(fd_); }
+  MemoryServer(const MemoryServer&) = delete;
+  MemoryServer& operator=(const MemoryServer&) = delete;
 
   kj::Maybe<int> getFd() override { return fd_; }
 
@@ -120,7 +122,7 @@ class SessionServer final : public rpc::Session::Server {
     }
     struct Listing {
       std::vector<Store::BlockInfo> blocks;
-      std::vector<DocumentRevision> documents;
+      std::vector<DocumentSummary> documents;
     };
     return services()
         .maintenance
@@ -151,14 +153,14 @@ class SessionServer final : public rpc::Session::Server {
     }
   }
 
-  static void WriteDocuments(const std::vector<DocumentRevision>& listed, ListContext& context) {
+  static void WriteDocuments(const std::vector<DocumentSummary>& listed, ListContext& context) {
     auto documents = context.getResults().initDocuments(static_cast<unsigned>(listed.size()));
     for (unsigned i = 0; i < documents.size(); ++i) {
-      const DocumentRevision& from = listed[i];
+      const DocumentSummary& from = listed[i];
       documents[i].setKey(from.document.ToHex().c_str());
       documents[i].setName(kj::StringPtr(from.name.c_str(), from.name.size()));
       documents[i].setRevision(from.revision);
-      documents[i].setTokens(static_cast<std::uint32_t>(from.tokens.size()));
+      documents[i].setTokens(from.token_count);
       documents[i].setCreatedUs(from.created_us);
     }
   }

@@ -53,6 +53,8 @@ class WorkerPool {
     AnsweredJob(Work w, kj::Own<kj::CrossThreadPromiseFulfiller<T>> f)
         : work(std::move(w)), fulfiller(kj::mv(f)) {}
     ~AnsweredJob() noexcept override {}  // KJ's own may throw.
+    AnsweredJob(const AnsweredJob&) = delete;
+    AnsweredJob& operator=(const AnsweredJob&) = delete;
     void Run() override { fulfiller->fulfill(work()); }
     Work work;
     kj::Own<kj::CrossThreadPromiseFulfiller<T>> fulfiller;
@@ -61,6 +63,8 @@ class WorkerPool {
   struct PlainJob final : Job {
     explicit PlainJob(Work w) : work(std::move(w)) {}
     ~PlainJob() noexcept override {}
+    PlainJob(const PlainJob&) = delete;
+    PlainJob& operator=(const PlainJob&) = delete;
     void Run() override { work(); }
     Work work;
   };

@@ -25,9 +25,9 @@ constexpr char kHashKeyLabel[] = "kvcommons hash key 1";
 
 // Fetched once: a fetch by name takes longer than the hash of a block.
 const EVP_MD* Sha256() {
-  static const EVP_MD* const kDigest = EVP_MD_fetch(nullptr, "SHA256", nullptr);
-  KVC_ASSERT(kDigest != nullptr);
-  return kDigest;
+  static const EVP_MD* const digest = EVP_MD_fetch(nullptr, "SHA256", nullptr);
+  KVC_ASSERT(digest != nullptr);
+  return digest;
 }
 
 struct FreeContext {

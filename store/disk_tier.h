@@ -93,8 +93,7 @@ class DiskTier {
   virtual std::optional<DocumentRevision> GetDocument(const DomainId& domain,
                                                       const DocumentKey& document) const = 0;
   virtual Status RemoveDocument(const DomainId& domain, const DocumentKey& document) = 0;
-  virtual std::vector<DocumentRevision> ListDocuments(
-      const DomainId& domain) const = 0;  // without tokens and segments
+  virtual std::vector<DocumentSummary> ListDocuments(const DomainId& domain) const = 0;
   virtual Status PutMeta(std::string_view name, std::string_view value) = 0;
   virtual std::optional<std::string> GetMeta(std::string_view name) const = 0;
 

@@ -58,6 +58,11 @@ Status CheckDocument(const DocumentRevision& revision) {
   return Status();
 }
 
+DocumentSummary Summarize(const DocumentRevision& revision) {
+  return {revision.document, revision.name, revision.revision,
+          static_cast<std::uint32_t>(revision.tokens.size()), revision.created_us};
+}
+
 std::string EncodeDocument(const DocumentRevision& revision) {
   ByteWriter writer;
   writer.Put(revision.document);

@@ -44,6 +44,16 @@ struct DocumentRevision {
   std::int64_t created_us = 0;
 };
 
+// What a listing says of a document: its newest revision without content.
+struct DocumentSummary {
+  DocumentKey document;
+  std::string name;
+  std::uint64_t revision = 0;
+  std::uint32_t token_count = 0;
+  std::int64_t created_us = 0;
+};
+DocumentSummary Summarize(const DocumentRevision& revision);
+
 // kInvalidArgument, naming field, value and limit, for a revision that no store may hold.
 Status CheckDocument(const DocumentRevision& revision);
 

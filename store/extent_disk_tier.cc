@@ -96,7 +96,7 @@ class ExtentDiskTier final : public DiskTier {
   std::optional<DocumentRevision> GetDocument(const DomainId& domain,
                                               const DocumentKey& document) const override;
   Status RemoveDocument(const DomainId& domain, const DocumentKey& document) override;
-  std::vector<DocumentRevision> ListDocuments(const DomainId& domain) const override;
+  std::vector<DocumentSummary> ListDocuments(const DomainId& domain) const override;
   Status PutMeta(std::string_view name, std::string_view value) override;
   std::optional<std::string> GetMeta(std::string_view name) const override;
   Stats GetStats() const override;
@@ -539,15 +539,12 @@ Status ExtentDiskTier::RemoveDocument(const DomainId& domain, const DocumentKey&
   });
 }
 
-std::vector<DocumentRevision> ExtentDiskTier::ListDocuments(const DomainId& domain) const {
-  std::vector<DocumentRevision> list;
+std::vector<DocumentSummary> ExtentDiskTier::ListDocuments(const DomainId& domain) const {
+  std::vector<DocumentSummary> list;
   const Status status = index_->Scan(IndexSpace::kDocument, domain.view(),
                                      [&list](std::string_view, std::string_view value) {
                                        Result<DocumentRevision> revision = DecodeDocument(value);
-                                       if (!revision) return;
-                                       revision->tokens = {};
-                                       revision->segments = {};
-                                       list.push_back(*std::move(revision));
+                                       if (revision) list.push_back(Summarize(*revision));
                                      });
   if (!status.ok()) list.clear();  // A part would look like the whole.
   return list;

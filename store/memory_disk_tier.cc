@@ -111,16 +111,13 @@ class MemoryDiskTier final : public DiskTier {
     return Status();
   }
 
-  std::vector<DocumentRevision> ListDocuments(const DomainId& domain) const override {
+  std::vector<DocumentSummary> ListDocuments(const DomainId& domain) const override {
     MutexLock lock(mutex_);
-    std::vector<DocumentRevision> list;
+    std::vector<DocumentSummary> list;
     for (auto it = documents_.lower_bound({domain, DocumentKey{}});
          it != documents_.end() && it->first.first == domain; ++it) {
       Result<DocumentRevision> revision = DecodeDocument(it->second);
-      if (!revision) continue;
-      revision->tokens.clear();
-      revision->segments.clear();
-      list.push_back(*std::move(revision));
+      if (revision) list.push_back(Summarize(*revision));
     }
     return list;
   }

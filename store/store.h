@@ -148,7 +148,7 @@ class Store {
                                                       const DocumentKey& document) const = 0;
   // Also removes the blocks of class kRevision that its segments name. False: there was none.
   virtual Result<bool> RemoveDocument(const DomainId& domain, const DocumentKey& document) = 0;
-  virtual std::vector<DocumentRevision> ListDocuments(const DomainId& domain) const = 0;
+  virtual std::vector<DocumentSummary> ListDocuments(const DomainId& domain) const = 0;
 
   virtual std::vector<BlockInfo> List(const DomainId& domain, std::size_t limit) const = 0;
   // Removes a block everywhere; pinned bytes stay readable until released. False: there was none.

@@ -187,9 +187,9 @@ Status StoreImpl::ChargeDisk(DomainSlot slot, std::uint64_t bytes) {
       // Any of the domain's own: a walk that goes on where the last one stopped, so all take turns.
       std::uint64_t found_bytes = 0;
       const std::uint64_t wanted_bytes = domain.disk_bytes + bytes - quota_bytes;
-      const std::unordered_set<BlockKey>& busy = busy_;
-      index_.Walk(quota_cursor_, [&](const Index::Entry& entry) {
-        if (entry.domain == slot && entry.on_disk && busy.count(entry.key) == 0) {
+      // Under the lock, which the analysis does not see in here.
+      index_.Walk(quota_cursor_, [&](const Index::Entry& entry) NO_THREAD_SAFETY_ANALYSIS {
+        if (entry.domain == slot && entry.on_disk && busy_.count(entry.key) == 0) {
           victims.push_back(entry.key);
           found_bytes += entry.bytes;
         }

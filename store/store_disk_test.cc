@@ -77,7 +77,7 @@ class SharedTier final : public DiskTier {
   Status RemoveDocument(const DomainId& domain, const DocumentKey& document) override {
     return disk_.tier->RemoveDocument(domain, document);
   }
-  std::vector<DocumentRevision> ListDocuments(const DomainId& domain) const override {
+  std::vector<DocumentSummary> ListDocuments(const DomainId& domain) const override {
     return disk_.tier->ListDocuments(domain);
   }
   Status PutMeta(std::string_view name, std::string_view value) override {
@@ -282,7 +282,9 @@ TEST(StoreDiskTest, AHeldDocumentIsReadAtOnceAndSurvivesACleanEnd) {
     const auto store = OpenOn(disk, 1);
     ASSERT_TRUE(store->PutDocument(document, Ack::kHeld).ok());
     EXPECT_EQ(store->GetDocument(document.domain, document.document)->revision, 1u);
-    EXPECT_EQ(store->ListDocuments(document.domain).size(), 1u);
+    const auto list = store->ListDocuments(document.domain);
+    ASSERT_EQ(list.size(), 1u);
+    EXPECT_EQ(list[0].token_count, document.tokens.size());
     EXPECT_FALSE(store->GetDocument(TestDomain(2), document.document).has_value());
     EXPECT_TRUE(store->ListDocuments(TestDomain(2)).empty());
   }

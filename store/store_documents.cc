@@ -42,17 +42,6 @@ std::vector<BlockKey> BlocksOf(const DocumentRevision& revision) {
   return keys;
 }
 
-DocumentRevision Summary(const DocumentRevision& revision) {
-  DocumentRevision summary;
-  summary.document = revision.document;
-  summary.name = revision.name;
-  summary.domain = revision.domain;
-  summary.fingerprint = revision.fingerprint;
-  summary.revision = revision.revision;
-  summary.created_us = revision.created_us;
-  return summary;
-}
-
 }  // namespace
 
 Result<DomainSecret> StoreImpl::SecretOf(const DomainId& domain) {
@@ -189,21 +178,21 @@ Result<bool> StoreImpl::RemoveDocument(const DomainId& domain, const DocumentKey
   return true;
 }
 
-std::vector<DocumentRevision> StoreImpl::ListDocuments(const DomainId& domain) const {
-  std::map<DocumentKey, DocumentRevision> all;
+std::vector<DocumentSummary> StoreImpl::ListDocuments(const DomainId& domain) const {
+  std::map<DocumentKey, DocumentSummary> all;
   if (disk_ != nullptr) {
-    for (DocumentRevision& revision : disk_->ListDocuments(domain)) {
-      all[revision.document] = std::move(revision);
+    for (DocumentSummary& summary : disk_->ListDocuments(domain)) {
+      all[summary.document] = std::move(summary);
     }
   }
   {
     MutexLock lock(mutex_);
     for (const auto& [id, revision] : pending_documents_) {
-      if (id.first == domain) all[id.second] = Summary(*revision);
+      if (id.first == domain) all[id.second] = Summarize(*revision);
     }
   }
-  std::vector<DocumentRevision> list;
-  for (auto& [key, revision] : all) list.push_back(std::move(revision));
+  std::vector<DocumentSummary> list;
+  for (auto& [key, summary] : all) list.push_back(std::move(summary));
   return list;
 }
 

@@ -31,6 +31,8 @@ class StoreImpl final : public Store {
   // REQUIRES: options were checked by Open().
   explicit StoreImpl(Options options);
   ~StoreImpl() override;
+  StoreImpl(const StoreImpl&) = delete;
+  StoreImpl& operator=(const StoreImpl&) = delete;
 
   Result<DomainSecret> SecretOf(const DomainId& domain) override;
   void SetQuota(const DomainId& domain, std::uint64_t bytes) override;
@@ -45,7 +47,7 @@ class StoreImpl final : public Store {
   std::optional<DocumentRevision> GetDocument(const DomainId& domain,
                                               const DocumentKey& document) const override;
   Result<bool> RemoveDocument(const DomainId& domain, const DocumentKey& document) override;
-  std::vector<DocumentRevision> ListDocuments(const DomainId& domain) const override;
+  std::vector<DocumentSummary> ListDocuments(const DomainId& domain) const override;
 
   std::vector<BlockInfo> List(const DomainId& domain, std::size_t limit) const override;
   Result<bool> Remove(const DomainId& domain, const BlockKey& key) override;

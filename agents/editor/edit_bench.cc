@@ -103,7 +103,8 @@ Status CheckSame(const std::string& path, const nlohmann::json& details) {
     const auto found = hashes.find(key(edit));
     if (found == hashes.end()) continue;
     if (found->second != edit["logits_hash"].get<std::uint64_t>()) {
-      return Internal(key(edit) + " gave other logits than in " + path);
+      return Internal(key(edit) + " gave other logits than in " + path +
+                      " (both runs have to begin on an empty store)");
     }
     ++same;
   }

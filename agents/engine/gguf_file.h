@@ -32,6 +32,8 @@ class GgufFile {
 
   GgufFile(GgufFile&&) noexcept;
   GgufFile& operator=(GgufFile&&) noexcept;
+  GgufFile(const GgufFile&) = delete;
+  GgufFile& operator=(const GgufFile&) = delete;
   ~GgufFile();
 
   const std::string& architecture() const { return architecture_; }

@@ -19,6 +19,8 @@ class LlamaWorker final : public Engine {
  public:
   static Result<std::unique_ptr<Engine>> Open(const EngineOptions& options);
   ~LlamaWorker() override;
+  LlamaWorker(const LlamaWorker&) = delete;
+  LlamaWorker& operator=(const LlamaWorker&) = delete;
 
   const ModelProfile& profile() const override { return profile_; }
   const CostModel& costs() const override { return costs_; }

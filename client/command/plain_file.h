@@ -16,6 +16,8 @@ class PlainFile {
   static Result<PlainFile> Create(const std::string& folder);
   PlainFile(PlainFile&& other) noexcept;
   PlainFile& operator=(PlainFile&&) = delete;
+  PlainFile(const PlainFile&) = delete;
+  PlainFile& operator=(const PlainFile&) = delete;
   ~PlainFile();
 
   // Appends and syncs, as one acknowledged batch.
