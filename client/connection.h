@@ -51,6 +51,7 @@ class Connection {
   template <typename T>
   capnp::Response<T> Await(capnp::RemotePromise<T>&& promise) {
     kj::Promise<capnp::Response<T>> answer = kj::mv(promise);
+    loop_->SpinFor(answer);
     return answer.exclusiveJoin(TimeLimit<capnp::Response<T>>()).wait(loop_->wait_scope());
   }
   template <typename T>

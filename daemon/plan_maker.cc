@@ -146,32 +146,44 @@ std::vector<LeasedSpan> PlanMaker::Cut(const Plan& plan) const {
   return cut;
 }
 
-PlanMaker::PinOutcome PlanMaker::PinAll(const std::vector<LeasedSpan>& spans, bool may_block) {
+std::optional<PinnedBlock> PlanMaker::PinOne(const BlockKey& key, bool may_block) {
+  const DomainId& domain = result_.model->tenant.domain;
+  std::optional<PinnedBlock> pin = store_.PinIfInMemory(domain, key);
+  if (pin || !may_block) return pin;
+  auto loaded = store_.Pin(domain, key);
+  // Leased blocks that leave no room are a reason to compute, as a miss is.
+  if (loaded && *loaded) {
+    pin = std::move(*loaded);
+    ++result_.loaded_blocks;
+  }
+  return pin;
+}
+
+PlanMaker::PinOutcome PlanMaker::PinAll(std::vector<LeasedSpan>& spans, bool may_block) {
   const OpenedModel& model = *result_.model;
   PinOutcome outcome = PinOutcome::kPinned;
-  for (const LeasedSpan& part : spans) {
+  held_.reserve(held_.size() + spans.size());
+  for (LeasedSpan& part : spans) {
     if (part.span.source == SpanSource::kNone || missing_.contains(part.block)) continue;
-    auto found = pins_.find(part.block);
-    if (found == pins_.end()) {
-      std::optional<PinnedBlock> pin = store_.PinIfInMemory(model.tenant.domain, part.block);
-      if (!pin) {
-        if (!may_block) return PinOutcome::kOnDisk;
-        auto loaded = store_.Pin(model.tenant.domain, part.block);
-        // Leased blocks that leave no room are a reason to compute, as a miss is.
-        if (loaded && *loaded) {
-          pin = std::move(*loaded);
-          ++result_.loaded_blocks;
-        }
-      }
+    // A chain has each of its blocks once; segments of a document may share one.
+    const bool may_share = part.span.source == SpanSource::kParent;
+    const auto found = may_share ? held_index_.find(part.block) : held_index_.end();
+    if (found != held_index_.end()) {
+      part.pin = found->second;
+    } else {
+      std::optional<PinnedBlock> pin = PinOne(part.block, may_block);
+      if (!pin && !may_block) return PinOutcome::kOnDisk;
       if (!pin) {
         missing_.insert(part.block);
         outcome = PinOutcome::kMissing;
         continue;
       }
-      found = pins_.emplace(part.block, Held{std::move(*pin)}).first;
+      part.pin = static_cast<std::uint32_t>(held_.size());
+      held_.push_back(Held{std::move(*pin)});
+      if (may_share) held_index_.emplace(part.block, part.pin);
     }
     // What a revision says of a block and what the block says of itself must agree (I12).
-    const BlockRecord& record = found->second.pin.record();
+    const BlockRecord& record = held_[part.pin].pin.record();
     const Position rows = part.span.end - part.span.begin;
     const Position origin = record.origin + static_cast<Position>(part.first_row);
     if (record.fingerprint != model.fingerprint || part.span.begin - origin != part.span.delta ||
@@ -184,17 +196,18 @@ PlanMaker::PinOutcome PlanMaker::PinAll(const std::vector<LeasedSpan>& spans, bo
 }
 
 void PlanMaker::Finish(Plan plan, std::vector<LeasedSpan> spans) {
+  result_.pins.reserve(held_.size());
   for (LeasedSpan& part : spans) {
     if (part.span.source == SpanSource::kNone) continue;
     if (part.span.source == SpanSource::kParent) result_.parent_revision = parent_->revision;
-    Held& held = pins_.at(part.block);
+    Held& held = held_[part.pin];
     if (held.index == LeasedSpan::kNoBlock) {
       held.index = static_cast<std::uint32_t>(result_.pins.size());
       result_.pins.push_back(std::move(held.pin));
     }
     part.pin = held.index;
   }
-  pins_.clear();  // What an earlier try pinned and this plan does not use.
+  held_.clear();  // What an earlier try pinned and this plan does not use.
   const DomainId& domain = result_.model->tenant.domain;
   result_.pieces = WantedPieces(
       {.spans = plan.spans,

@@ -72,9 +72,11 @@ class PlanMaker {
   void OfferParentRows();
   // Cuts the plan's spans at block boundaries.
   std::vector<LeasedSpan> Cut(const Plan& plan) const;
+  std::optional<PinnedBlock> PinOne(const BlockKey& key, bool may_block);
   enum class PinOutcome { kPinned, kOnDisk, kMissing };
   // What is missing is remembered in missing_: the next try plans without.
-  PinOutcome PinAll(const std::vector<LeasedSpan>& spans, bool may_block);
+  // Says in every span which of held_ it is.
+  PinOutcome PinAll(std::vector<LeasedSpan>& spans, bool may_block);
   void Finish(Plan plan, std::vector<LeasedSpan> spans);
 
   Store& store_;
@@ -85,9 +87,10 @@ class PlanMaker {
   std::unordered_set<BlockKey> missing_;
   struct Held {
     PinnedBlock pin;
-    std::uint32_t index = LeasedSpan::kNoBlock;  // in the plan, once it is known to be used
+    std::uint32_t index = LeasedSpan::kNoBlock;  // in the plan's pins, once it is known to be used
   };
-  std::unordered_map<BlockKey, Held> pins_;
+  std::vector<Held> held_;                                  // what any try pinned
+  std::unordered_map<BlockKey, std::uint32_t> held_index_;  // of what a document's segments name
 };
 
 }  // namespace kvcommons

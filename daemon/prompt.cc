@@ -1,6 +1,7 @@
 #include "daemon/prompt.h"
 
 #include <algorithm>
+#include <cstring>
 #include <span>
 #include <utility>
 
@@ -28,11 +29,14 @@ OpenedModel::OpenedModel(Tenant t, ModelProfile p, const GateReport& gate,
 
 std::span<const BlockKey> ChainMemo::Known(std::span<const TokenId> tokens,
                                            std::uint32_t block_tokens) const {
-  const std::size_t both = std::min(tokens.size(), tokens_.size());
-  const auto differ = std::mismatch(
-      tokens.begin(), tokens.begin() + static_cast<std::ptrdiff_t>(both), tokens_.begin());
-  const auto equal = static_cast<std::size_t>(differ.first - tokens.begin());
-  return std::span(keys_).first(std::min(equal / block_tokens, keys_.size()));
+  const std::size_t blocks = std::min(keys_.size(), tokens.size() / block_tokens);
+  std::size_t equal = 0;
+  while (equal < blocks &&
+         std::memcmp(tokens.data() + equal * block_tokens, tokens_.data() + equal * block_tokens,
+                     block_tokens * sizeof(TokenId)) == 0) {
+    ++equal;
+  }
+  return std::span(keys_).first(equal);
 }
 
 void ChainMemo::Remember(std::span<const TokenId> tokens, const std::vector<ChainBlock>& blocks) {

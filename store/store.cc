@@ -282,18 +282,18 @@ void StoreImpl::Unpin(MemoryBlock* block) {
   memory_.Unpin(*block);
 }
 
-bool StoreImpl::AfterPin(const PinnedBlock& pin) {
-  bool check = false;
-  bool touch = false;
-  {
-    MutexLock lock(mutex_);
-    ++hit_count_;
-    check = ++pin_count_ % kPinsPerCheck == 0;
-    touch = pin.block_->on_disk && !pin.block_->touched;
-    pin.block_->touched = pin.block_->touched || touch;
-  }
-  if (touch) disk_->Touch(pin.record().key);
-  if (!check) return true;
+StoreImpl::PinDuties StoreImpl::CountPin(MemoryBlock& block) {
+  ++hit_count_;
+  PinDuties duties;
+  duties.check = ++pin_count_ % kPinsPerCheck == 0;
+  duties.touch = block.on_disk && !block.touched;
+  block.touched = block.touched || duties.touch;
+  return duties;
+}
+
+bool StoreImpl::CarryOut(const PinDuties& duties, const PinnedBlock& pin) {
+  if (duties.touch) disk_->Touch(pin.record().key);
+  if (!duties.check) return true;
   const std::span<const std::byte> bytes = pin.bytes();
   if (ChecksumOf(bytes.data(), bytes.size()) == pin.record().checksum) return true;
   DropBad(pin.block_);
@@ -314,6 +314,7 @@ void StoreImpl::DropBad(MemoryBlock* block) {
 
 std::optional<PinnedBlock> StoreImpl::PinIfInMemory(const DomainId& domain, const BlockKey& key) {
   std::optional<PinnedBlock> pin;
+  PinDuties duties;
   {
     MutexLock lock(mutex_);
     const DomainSlot slot = FindSlot(domain);
@@ -322,8 +323,9 @@ std::optional<PinnedBlock> StoreImpl::PinIfInMemory(const DomainId& domain, cons
       ++miss_count_;
       return std::nullopt;
     }
+    duties = CountPin(*pin->block_);
   }
-  if (AfterPin(*pin)) return pin;
+  if (CarryOut(duties, *pin)) return pin;
   MutexLock lock(mutex_);
   ++miss_count_;
   return std::nullopt;
@@ -332,6 +334,7 @@ std::optional<PinnedBlock> StoreImpl::PinIfInMemory(const DomainId& domain, cons
 Result<std::optional<PinnedBlock>> StoreImpl::Pin(const DomainId& domain, const BlockKey& key) {
   DomainSlot slot = 0;
   std::optional<PinnedBlock> pin;
+  PinDuties duties;
   {
     MutexLock lock(mutex_);
     slot = FindSlot(domain);
@@ -341,8 +344,9 @@ Result<std::optional<PinnedBlock>> StoreImpl::Pin(const DomainId& domain, const 
       return std::nullopt;
     }
     pin = PinEntry(entry);
+    if (pin.has_value()) duties = CountPin(*pin->block_);
   }
-  if (pin.has_value() && AfterPin(*pin)) return pin;
+  if (pin.has_value() && CarryOut(duties, *pin)) return pin;
   pin.reset();
   return PinFromDisk(domain, slot, key);
 }

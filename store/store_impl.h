@@ -88,8 +88,14 @@ class StoreImpl final : public Store {
   MemoryBlock* Publish(std::unique_ptr<MemoryBlock> block) REQUIRES(mutex_);
   std::optional<PinnedBlock> PinEntry(Index::Entry* entry) REQUIRES(mutex_);
   // What is due after a pin, without the lock: telling the disk tier, and a check of one pin in
-  // kPinsPerCheck. False: the bytes were bad, and the block was dropped.
-  bool AfterPin(const PinnedBlock& block) EXCLUDES(mutex_);
+  // kPinsPerCheck.
+  struct PinDuties {
+    bool check = false;
+    bool touch = false;
+  };
+  PinDuties CountPin(MemoryBlock& block) REQUIRES(mutex_);
+  // False: the bytes were bad, and the block was dropped.
+  bool CarryOut(const PinDuties& duties, const PinnedBlock& pin) EXCLUDES(mutex_);
   void DropBad(MemoryBlock* block) EXCLUDES(mutex_);
   void KeepSpareSlabs() EXCLUDES(mutex_);
   Result<std::unique_ptr<SlabMemory>> MakeSlab() EXCLUDES(mutex_);
