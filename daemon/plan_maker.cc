@@ -1,7 +1,10 @@
 #include "daemon/plan_maker.h"
 
 #include <algorithm>
+#include <atomic>
 #include <span>
+#include <system_error>
+#include <thread>
 #include <utility>
 
 #include "base/assert.h"
@@ -146,23 +149,59 @@ std::vector<LeasedSpan> PlanMaker::Cut(const Plan& plan) const {
   return cut;
 }
 
-std::optional<PinnedBlock> PlanMaker::PinOne(const BlockKey& key, bool may_block) {
+void PlanMaker::Load(const std::vector<LeasedSpan>& spans) {
   const DomainId& domain = result_.model->tenant.domain;
-  std::optional<PinnedBlock> pin = store_.PinIfInMemory(domain, key);
-  if (pin || !may_block) return pin;
-  auto loaded = store_.Pin(domain, key);
-  // Leased blocks that leave no room are a reason to compute, as a miss is.
-  if (loaded && *loaded) {
-    pin = std::move(*loaded);
+  std::vector<BlockKey> cold;
+  std::unordered_set<BlockKey> seen;
+  for (const LeasedSpan& part : spans) {
+    if (part.span.source == SpanSource::kNone || missing_.contains(part.block) ||
+        !seen.insert(part.block).second) {
+      continue;
+    }
+    if (auto pin = store_.PinIfInMemory(domain, part.block)) {
+      loaded_.emplace(part.block, std::move(*pin));
+    } else {
+      cold.push_back(part.block);
+    }
+  }
+  // Two at a time: while one block's last bytes are verified and its place in memory is found, the
+  // disk reads another.
+  std::vector<std::optional<PinnedBlock>> pins(cold.size());
+  std::atomic<std::size_t> next{0};
+  const auto load = [&] {
+    for (std::size_t i = next++; i < cold.size(); i = next++) {
+      auto loaded = store_.Pin(domain, cold[i]);
+      // Leased blocks that leave no room are a reason to compute, as a miss is.
+      if (loaded && *loaded) pins[i] = std::move(*loaded);
+    }
+  };
+  std::thread second;
+  if (cold.size() > 1) {
+    try {
+      second = std::thread(load);
+    } catch (const std::system_error&) {
+      // No thread to be had: one after the other, then.
+    }
+  }
+  load();
+  if (second.joinable()) second.join();
+  for (std::size_t i = 0; i < cold.size(); ++i) {
+    if (!pins[i]) continue;
+    loaded_.emplace(cold[i], std::move(*pins[i]));
     ++result_.loaded_blocks;
   }
-  return pin;
+}
+
+std::optional<PinnedBlock> PlanMaker::PinOne(const BlockKey& key) {
+  if (auto node = loaded_.extract(key); !node.empty()) return std::move(node.mapped());
+  return store_.PinIfInMemory(result_.model->tenant.domain, key);
 }
 
 PlanMaker::PinOutcome PlanMaker::PinAll(std::vector<LeasedSpan>& spans, bool may_block) {
   const OpenedModel& model = *result_.model;
   PinOutcome outcome = PinOutcome::kPinned;
   held_.reserve(held_.size() + spans.size());
+  if (may_block) Load(spans);
   for (LeasedSpan& part : spans) {
     if (part.span.source == SpanSource::kNone || missing_.contains(part.block)) continue;
     // A chain has each of its blocks once; segments of a document may share one.
@@ -171,7 +210,7 @@ PlanMaker::PinOutcome PlanMaker::PinAll(std::vector<LeasedSpan>& spans, bool may
     if (found != held_index_.end()) {
       part.pin = found->second;
     } else {
-      std::optional<PinnedBlock> pin = PinOne(part.block, may_block);
+      std::optional<PinnedBlock> pin = PinOne(part.block);
       if (!pin && !may_block) return PinOutcome::kOnDisk;
       if (!pin) {
         missing_.insert(part.block);
@@ -207,6 +246,7 @@ void PlanMaker::Finish(Plan plan, std::vector<LeasedSpan> spans) {
     }
     part.pin = held.index;
   }
+  loaded_.clear();
   held_.clear();  // What an earlier try pinned and this plan does not use.
   const DomainId& domain = result_.model->tenant.domain;
   result_.pieces = WantedPieces(

@@ -72,7 +72,9 @@ class PlanMaker {
   void OfferParentRows();
   // Cuts the plan's spans at block boundaries.
   std::vector<LeasedSpan> Cut(const Plan& plan) const;
-  std::optional<PinnedBlock> PinOne(const BlockKey& key, bool may_block);
+  // Pins what these spans name, from disk where it is not in memory. May wait.
+  void Load(const std::vector<LeasedSpan>& spans);
+  std::optional<PinnedBlock> PinOne(const BlockKey& key);
   enum class PinOutcome { kPinned, kOnDisk, kMissing };
   // What is missing is remembered in missing_: the next try plans without.
   // Says in every span which of held_ it is.
@@ -89,6 +91,7 @@ class PlanMaker {
     PinnedBlock pin;
     std::uint32_t index = LeasedSpan::kNoBlock;  // in the plan's pins, once it is known to be used
   };
+  std::unordered_map<BlockKey, PinnedBlock> loaded_;
   std::vector<Held> held_;                                  // what any try pinned
   std::unordered_map<BlockKey, std::uint32_t> held_index_;  // of what a document's segments name
 };
