@@ -55,14 +55,41 @@ Status CellClaim::Reserve(const CacheMemory& memory) {
   return Status();
 }
 
-Status CellClaim::Claim(llama_context* context, std::span<const Position> positions) {
-  const std::size_t cells = positions.size();
-  const std::size_t rows_bytes = cells * row_elements_ * ElementBytes(type_);
+CacheMemory CellClaim::View(std::byte* at, std::size_t cells, bool writes_headers) const {
+  const std::size_t element = ElementBytes(type_);
+  CacheMemory memory;
+  memory.layers.resize(layer_count_);
+  memory.value_transposed = value_transposed_;
+  memory.cell_count = static_cast<std::uint32_t>(cells);
+  memory.row_elements = static_cast<std::uint32_t>(row_elements_);
+  memory.type = type_;
+  const ggml_type type = type_ == ElementType::kFp32 ? GGML_TYPE_F32 : GGML_TYPE_F16;
+  for (std::size_t plane = 0; plane < 2 * layer_count_; ++plane) {
+    if (writes_headers) {
+      std::byte* head = at;
+      Put<std::int32_t>(head, type);
+      if (plane >= layer_count_ && value_transposed_) {
+        Put<std::uint32_t>(head, static_cast<std::uint32_t>(element));
+        Put<std::uint32_t>(head, static_cast<std::uint32_t>(row_elements_));
+      } else {
+        Put<std::uint64_t>(head, row_elements_ * element);
+      }
+    }
+    at += kRowsHeadBytes;
+    CacheMemory::Layer& layer = memory.layers[plane % layer_count_];
+    (plane < layer_count_ ? layer.key : layer.value) = at;
+    at += cells * row_elements_ * element;
+  }
+  return memory;
+}
+
+CacheMemory CellClaim::Begin(std::span<const Position> positions) {
+  begun_cells_ = positions.size();
   std::byte* at = blob_;
   Put<std::uint32_t>(at, kMagic);
   Put<std::int32_t>(at, 0);
   Put<std::uint32_t>(at, 1);
-  Put<std::uint32_t>(at, static_cast<std::uint32_t>(cells));
+  Put<std::uint32_t>(at, static_cast<std::uint32_t>(begun_cells_));
   for (const Position position : positions) {
     Put<std::int32_t>(at, position);
     Put<std::uint32_t>(at, 1);
@@ -70,27 +97,45 @@ Status CellClaim::Claim(llama_context* context, std::span<const Position> positi
   }
   Put<std::uint32_t>(at, value_transposed_ ? 1 : 0);
   Put<std::uint32_t>(at, static_cast<std::uint32_t>(layer_count_));
-  const ggml_type type = type_ == ElementType::kFp32 ? GGML_TYPE_F32 : GGML_TYPE_F16;
-  for (std::size_t plane = 0; plane < 2 * layer_count_; ++plane) {
-    Put<std::int32_t>(at, type);
-    if (plane >= layer_count_ && value_transposed_) {
-      Put<std::uint32_t>(at, static_cast<std::uint32_t>(ElementBytes(type_)));
-      Put<std::uint32_t>(at, static_cast<std::uint32_t>(row_elements_));
-    } else {
-      Put<std::uint64_t>(at, row_elements_ * ElementBytes(type_));
-    }
-    at += rows_bytes;
-  }
-  const std::size_t blob_bytes = BlobBytes(cells);
+  return View(at, begun_cells_, true);
+}
+
+Status CellClaim::Finish(llama_context* context) {
+  const std::size_t blob_bytes = BlobBytes(begun_cells_);
   const std::size_t read = llama_state_seq_set_data(
       context, reinterpret_cast<const std::uint8_t*>(blob_), blob_bytes, 0);
-  // The headers' pages go back: the next claim has them elsewhere, and rows must read as zeros.
+  // The pages go back: the next blob has its headers elsewhere, and rows must read as zeros.
   madvise(blob_, reserved_bytes_, MADV_DONTNEED);
   if (read != blob_bytes) {
     return Internal("llama.cpp took " + std::to_string(read) + " of " + std::to_string(blob_bytes) +
                     " bytes of a sequence state: " + TakeLlamaComplaint());
   }
   return Status();
+}
+
+Status CellClaim::Claim(llama_context* context, std::span<const Position> positions) {
+  Begin(positions);
+  return Finish(context);
+}
+
+Result<CellClaim::Held> CellClaim::Read(llama_context* context) const {
+  const Status refused = Unsupported("this llama.cpp's sequence state has another form");
+  Held held;
+  held.state.resize(llama_state_seq_get_size(context, 0));
+  const std::size_t bytes =
+      llama_state_seq_get_data(context, held.state.data(), held.state.size(), 0);
+  if (bytes != held.state.size() || bytes < kHeadBytes) return Fail(refused);
+  auto* const blob = reinterpret_cast<std::byte*>(held.state.data());
+  std::uint32_t cells = 0;
+  std::memcpy(&cells, blob + kHeadBytes - sizeof cells, sizeof cells);
+  if (cells > cell_count_ || bytes != BlobBytes(cells)) return Fail(refused);
+  for (std::uint32_t cell = 0; cell < cells; ++cell) {
+    std::int32_t position = 0;
+    std::memcpy(&position, blob + kHeadBytes + cell * kCellBytes, sizeof position);
+    held.positions.push_back(position);
+  }
+  held.rows = View(blob + kHeadBytes + cells * kCellBytes + kLayoutBytes, cells, false);
+  return held;
 }
 
 }  // namespace kvcommons

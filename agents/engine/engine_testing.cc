@@ -58,13 +58,16 @@ std::string TestModelFp32() {
 
 Engine& SharedEngine(TestEngine kind) {
   // Never destroyed: at exit ggml's own statics are gone before ours.
-  static auto* engines = new std::array<std::unique_ptr<Engine>, 4>;
+  static auto* engines = new std::array<std::unique_ptr<Engine>, 6>;
   std::unique_ptr<Engine>& engine = (*engines)[static_cast<std::size_t>(kind)];
   if (engine == nullptr) {
     EngineOptions options;
     options.measure_costs = false;
     options.threads = 1;  // the same sums on every machine
-    const bool worker = kind == TestEngine::kWorker;
+    const bool worker = kind == TestEngine::kWorker || kind == TestEngine::kByState;
+    if (kind == TestEngine::kByState || kind == TestEngine::kExactByState) {
+      options.place_via = PlaceVia::kStateBlob;
+    }
     options.model_path = worker ? TestModel() : TestModelFp32();
     options.kv_type = worker ? ElementType::kFp16 : ElementType::kFp32;
     options.flash =

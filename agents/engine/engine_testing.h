@@ -21,11 +21,13 @@ std::string TestModel();
 // The same weights as fp32, in a temporary folder that goes away with the process.
 std::string TestModelFp32();
 
-enum class TestEngine { kExact, kExactFlash, kExactSmallUbatch, kWorker };
+enum class TestEngine { kExact, kExactFlash, kExactSmallUbatch, kWorker, kByState, kExactByState };
 
 // kExact: fp32 weights, fp32 KV, flash off: what the numpy oracle computes. kExactSmallUbatch: the
 // same in ubatches of 16 rows. kExactFlash: with flash attention. kWorker: the Q4_1 file, fp16,
-// flash.
+// flash. kByState and
+// kExactByState: kWorker and kExact, rows by way of the state blob (values as rows, and
+// transposed).
 Engine& SharedEngine(TestEngine kind);
 
 const nlohmann::json& Golden();

@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 
 #include <cmath>
+#include <cstdio>
+#include <cstdlib>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
@@ -216,6 +218,30 @@ TEST(Golden, PredictsWhatTheReferencePredictsAtAThousandPositions) {
   EXPECT_LE(kl, 1e-6);
   RecordProperty("top1_equal_of_1000", equal);
   RecordProperty("mean_kl", std::to_string(kl));
+}
+
+// The same over whole distributions: 200 MB of reference logits, which
+// testdata/make_teacher_forced.py makes.
+TEST(Golden, AThousandDistributionsEqualTheReferences) {
+  KVC_NEEDS_MODEL();
+  const char* const path = std::getenv("KVCOMMONS_TEACHER_LOGITS");
+  if (path == nullptr) {
+    GTEST_SKIP() << "KVCOMMONS_TEACHER_LOGITS names no file of testdata/make_teacher_forced.py";
+  }
+  Engine& engine = SharedEngine(TestEngine::kExact);
+  std::ifstream file(std::string(KVCOMMONS_ENGINE_TESTDATA) + "/teacher_forced.json");
+  const std::vector<TokenId> ids = Ids(nlohmann::json::parse(file)["ids"]);
+  ASSERT_TRUE(engine.RunRest(ids, 1000).ok());
+  std::ifstream logits_file(path, std::ios::binary);
+  std::vector<float> wanted(engine.vocabulary_size());
+  double kl = 0;
+  for (std::uint32_t row = 0; row < 1000; ++row) {
+    ASSERT_TRUE(logits_file.read(reinterpret_cast<char*>(wanted.data()),
+                                 static_cast<std::streamsize>(wanted.size() * sizeof(float))));
+    kl += Kl(wanted, engine.Logits(row)) / 1000;
+  }
+  EXPECT_LE(kl, 1e-6);
+  std::printf("mean KL over 1,000 positions: %.3e\n", kl);
 }
 
 }  // namespace

@@ -36,12 +36,18 @@ namespace kvcommons {
 
 enum class FlashAttention : std::uint8_t { kAuto, kOn, kOff };  // kAuto: on where llama.cpp can
 
+// How placed rows get in: straight into the cache's memory, or through llama.cpp's state blob,
+// which copies twice and knows no layer hook and no probe. kAuto: the first that proves itself at
+// Open.
+enum class PlaceVia : std::uint8_t { kAuto, kMemory, kStateBlob };
+
 struct EngineOptions {
   std::string model_path;
   std::uint32_t context_tokens = 0;          // 0: the model's, at most 8,192; rounded up to 256
   std::uint32_t threads = 0;                 // 0: all of the machine
   ElementType kv_type = ElementType::kFp16;  // or kFp32
   FlashAttention flash = FlashAttention::kAuto;
+  PlaceVia place_via = PlaceVia::kAuto;
   std::uint32_t block_tokens = 64;    // of the profile: 16 to 256
   std::uint32_t ubatch_tokens = 512;  // 1 to context; how many rows llama.cpp computes at once
   bool measure_costs = true;          // about 0.3 s at Open; otherwise costs() has its defaults
@@ -167,11 +173,12 @@ class Engine {
   // How many rows the last Run computed (joined runs included).
   virtual std::uint32_t computed_rows() const = 0;
 
-  // Called in every pass, once a layer and ubatch; empty: none.
+  // Called in every pass, once a layer and ubatch; empty: none. By way of the state blob a pass
+  // with a hook is refused (kUnsupported).
   virtual void SetLayerHook(LayerHook hook) = 0;
 
   // Records softmax attention of these rows in these layers during the next Run only; rows that the
-  // Run does not compute give nothing.
+  // Run does not compute give nothing. kUnsupported by way of the state blob.
   virtual Status ProbeAttention(std::span<const Position> rows,
                                 std::span<const std::uint32_t> layers) = 0;
   // What the last Run recorded, by layer, then row.

@@ -86,6 +86,8 @@ Status LlamaWorker::CheckTokens(std::span<const TokenId> tokens, std::size_t off
 // ---- rows in and out
 
 void LlamaWorker::Clear() {
+  layers_awaited_.clear();
+  read_.reset();
   llama_memory_clear(memory_, /*data=*/false);
   std::fill(cell_of_position_.begin(), cell_of_position_.end(), -1);
   held_tokens_ = 0;
@@ -107,6 +109,8 @@ Status LlamaWorker::RemoveFrom(Position position) {
     return InvalidArgument("position is " + std::to_string(position) + "; the least is 0");
   }
   if (position >= held_end_) return Status();
+  KVC_RETURN_IF_ERROR(SettleClaim());
+  read_.reset();
   if (!llama_memory_seq_rm(memory_, 0, position, -1)) {
     Clear();
     return Internal("llama.cpp cannot remove rows from " + std::to_string(position));
@@ -157,7 +161,10 @@ Status LlamaWorker::PlaceClaim(std::span<const PlaceSpan> spans) {
     }
   }
   if (positions.empty()) return Status();
-  if (Status status = claim_.Claim(context_.get(), positions); !status.ok()) {
+  if (!in_memory_) {
+    incoming_ = claim_.Begin(positions);
+    layers_awaited_.assign(profile_.layer_count, true);
+  } else if (Status status = claim_.Claim(context_.get(), positions); !status.ok()) {
     Clear();
     return status;
   }
@@ -184,8 +191,12 @@ Status LlamaWorker::PlaceLayers(std::span<const PlaceSpan> spans, std::uint32_t 
       }
     }
   }
+  if (!in_memory_ && !spans.empty() && layers_awaited_.empty()) {
+    return InvalidArgument("the rows of this claim were given to llama.cpp already");
+  }
+  const CacheMemory& target = in_memory_ ? cache_ : incoming_;
   const KeyRowFormat format = profile_.key_row();
-  const std::size_t row_bytes = cache_.row_bytes();
+  const std::size_t row_bytes = target.row_bytes();
   for (const PlaceSpan& span : spans) {
     const RotationTable table(profile_.omega, span.delta);
     const std::span<const std::int32_t> cells =
@@ -196,12 +207,25 @@ Status LlamaWorker::PlaceLayers(std::span<const PlaceSpan> spans, std::uint32_t 
       // Keys, values, keys, ...: as they lie in the block, which is what its memory reads fastest.
       ForCellStretches(cells, [&](std::uint32_t cell, std::uint32_t first, std::uint32_t count) {
         const std::byte* key_rows = keys + first * row_bytes;
-        cache_.WriteKeys(layer, cell, count, key_rows, format, table);
-        cache_.WriteValues(layer, cell, count, key_rows + plane_bytes);
+        target.WriteKeys(layer, cell, count, key_rows, format, table);
+        target.WriteValues(layer, cell, count, key_rows + plane_bytes);
       });
     }
   }
-  return Status();
+  if (layers_awaited_.empty()) return Status();
+  std::fill(layers_awaited_.begin() + begin_layer, layers_awaited_.begin() + end_layer, false);
+  const bool complete =
+      std::find(layers_awaited_.begin(), layers_awaited_.end(), true) == layers_awaited_.end();
+  return complete ? SettleClaim() : Status();
+}
+
+Status LlamaWorker::SettleClaim() {
+  if (layers_awaited_.empty()) return Status();
+  layers_awaited_.clear();
+  read_.reset();
+  Status settled = claim_.Finish(context_.get());
+  if (!settled.ok()) Clear();
+  return settled;
 }
 
 Status LlamaWorker::Place(std::span<const PlaceSpan> spans) {
@@ -222,6 +246,7 @@ Status LlamaWorker::ReadRows(Position begin, std::uint32_t count, std::byte* des
                       " is not held");
     }
   }
+  if (!in_memory_) return ReadRowsFromState(begin, count, destination);
   const std::size_t row_bytes = cache_.row_bytes();
   for (std::uint32_t layer = 0; layer < profile_.layer_count; ++layer) {
     std::byte* keys = destination + 2 * layer * row_bytes * count;
@@ -229,6 +254,39 @@ Status LlamaWorker::ReadRows(Position begin, std::uint32_t count, std::byte* des
     ForCellStretches(cells, [&](std::uint32_t cell, std::uint32_t first, std::uint32_t rows) {
       cache_.ReadKeys(layer, cell, rows, keys + first * row_bytes);
       cache_.ReadValues(layer, cell, rows, values + first * row_bytes);
+    });
+  }
+  return Status();
+}
+
+Status LlamaWorker::ReadRowsFromState(Position begin, std::uint32_t count,
+                                      std::byte* destination) const {
+  if (!layers_awaited_.empty()) {
+    return InvalidArgument("rows are read before all layers of a claim were placed");
+  }
+  if (!read_.has_value()) {
+    Result<CellClaim::Held> held = claim_.Read(context_.get());
+    if (!held) return held.error();
+    read_ = std::move(*held);
+  }
+  // Cells of the blob are in the cache's order, not in that of positions.
+  std::vector<std::int32_t> cells(count, -1);
+  for (std::size_t cell = 0; cell < read_->positions.size(); ++cell) {
+    const std::int64_t row = std::int64_t{read_->positions[cell]} - begin;
+    if (row >= 0 && row < count) {
+      cells[static_cast<std::size_t>(row)] = static_cast<std::int32_t>(cell);
+    }
+  }
+  if (std::find(cells.begin(), cells.end(), -1) != cells.end()) {
+    return Internal("llama.cpp's sequence state lacks rows that it should hold");
+  }
+  const std::size_t row_bytes = cache_.row_bytes();
+  for (std::uint32_t layer = 0; layer < profile_.layer_count; ++layer) {
+    std::byte* keys = destination + 2 * layer * row_bytes * count;
+    std::byte* values = keys + row_bytes * count;
+    ForCellStretches(cells, [&](std::uint32_t cell, std::uint32_t first, std::uint32_t rows) {
+      read_->rows.ReadKeys(layer, cell, rows, keys + first * row_bytes);
+      read_->rows.ReadValues(layer, cell, rows, values + first * row_bytes);
     });
   }
   return Status();
@@ -296,6 +354,11 @@ Status LlamaWorker::Decode(std::span<const TokenId> tokens, Position first,
     return InvalidArgument("logit_rows is " + std::to_string(logit_rows) + "; this pass computes " +
                            std::to_string(rows));
   }
+  if (!in_memory_ && hook_) {
+    return Unsupported("a layer hook needs the cache's memory, and rows go by the state blob here");
+  }
+  KVC_RETURN_IF_ERROR(SettleClaim());
+  read_.reset();
   // From here on llama.cpp's state changes, and a failure empties the cache.
   //
   // Each run gets a sequence of its own with what lies left of it, since llama.cpp wants a sequence
@@ -405,6 +468,9 @@ std::span<const float> LlamaWorker::Logits(std::uint32_t i) const {
 
 Status LlamaWorker::ProbeAttention(std::span<const Position> rows,
                                    std::span<const std::uint32_t> layers) {
+  if (!in_memory_) {
+    return Unsupported("a probe needs the cache's memory, and rows go by the state blob here");
+  }
   for (const Position row : rows) {
     if (row < 0 || row >= static_cast<Position>(context_tokens())) {
       return InvalidArgument("probed row is " + std::to_string(row) + "; the limit is 0 to " +

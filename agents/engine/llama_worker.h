@@ -5,6 +5,7 @@
 #include <llama.h>
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -67,6 +68,9 @@ class LlamaWorker final : public Engine {
                 std::uint32_t logit_rows);
   Status DecodeBatch(std::span<const Position> positions,
                      std::span<const std::uint32_t> earlier_rows);
+  Status ReadRowsFromState(Position begin, std::uint32_t count, std::byte* destination) const;
+  // Gives the rows of a claim by state blob to llama.cpp; without one, nothing.
+  Status SettleClaim();
   // Counts held rows again after cell_of_position_ changed.
   void NoteHeld();
 
@@ -86,6 +90,11 @@ class LlamaWorker final : public Engine {
   CostModel costs_;
   CacheMemory cache_;
   CellClaim claim_;
+  bool in_memory_ = true;             // rows go straight into cache_; else through claim_'s blob
+  CacheMemory incoming_;              // the blob's rows, while a claim is open
+  std::vector<bool> layers_awaited_;  // of the open claim; empty: none is open
+  mutable std::optional<CellClaim::Held>
+      read_;  // by ReadRows() from the blob; gone with any change
   std::vector<std::int32_t> cell_of_position_;
   std::uint32_t held_tokens_ = 0;
   Position held_end_ = 0;

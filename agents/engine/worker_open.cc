@@ -48,7 +48,13 @@ Result<std::unique_ptr<Engine>> LlamaWorker::Open(const EngineOptions& options) 
   std::unique_ptr<LlamaWorker> worker(new LlamaWorker);
   KVC_FAIL_IF_ERROR(worker->Load(options));
   KVC_FAIL_IF_ERROR(worker->CaptureCache());
-  KVC_FAIL_IF_ERROR(worker->ProveCache());
+  worker->in_memory_ = options.place_via != PlaceVia::kStateBlob;
+  Status proved = worker->ProveCache();
+  if (!proved.ok() && options.place_via == PlaceVia::kAuto) {
+    worker->in_memory_ = false;
+    proved = worker->ProveCache();
+  }
+  KVC_FAIL_IF_ERROR(proved);
   if (options.measure_costs) worker->MeasureCosts();
   return std::unique_ptr<Engine>(std::move(worker));
 }
@@ -150,7 +156,7 @@ Status LlamaWorker::CaptureCache() {
   return claim_.Reserve(cache_);
 }
 
-// Writes a pattern at cells that were only claimed, and asks llama.cpp what it holds there.
+// Places a pattern, and asks llama.cpp what it holds there.
 Status LlamaWorker::ProveCache() {
   const Status refused = Unsupported(
       "rows written into this llama.cpp's cache are not what it reads; use the pinned version");
@@ -170,44 +176,28 @@ Status LlamaWorker::ProveCache() {
     spans.push_back({begins[i], counts[i], 0, blocks.back().data(), counts[i], 0});
   }
   KVC_RETURN_IF_ERROR(Place(spans));
-
-  std::vector<std::uint8_t> state(llama_state_seq_get_size(context_.get(), 0));
-  const std::size_t bytes = llama_state_seq_get_data(context_.get(), state.data(), state.size(), 0);
+  const Result<CellClaim::Held> held = claim_.Read(context_.get());
   Clear();
-  // magic, sequence, streams, cells; cells; transposed, layers; then planes, K first
-  // (cell_claim.cc)
-  constexpr std::size_t kCells = 7;
+  if (!held) return held.error();
+  if (held->positions != std::vector<Position>{0, 1, 2, 7, 8, 9, 10}) return refused;
+  // Byte by byte, not by the functions that wrote them.
+  const std::size_t cells = held->positions.size();
   const std::size_t row_bytes = cache_.row_bytes();
   const std::size_t element = cache_.element_bytes();
-  const std::size_t plane_bytes = kCells * row_bytes;
-  std::size_t at = 16 + kCells * 12;
-  if (bytes != state.size() || bytes != at + 8 + 2 * cache_.layers.size() * (12 + plane_bytes)) {
-    return refused;
-  }
-  for (std::size_t cell = 0; cell < kCells; ++cell) {
-    std::int32_t position = 0;
-    std::memcpy(&position, state.data() + 16 + cell * 12, sizeof position);
-    if (position != static_cast<Position>(cell < 3 ? cell : cell + 4)) return refused;
-  }
-  at += 8;
   for (std::size_t plane = 0; plane < 2 * cache_.layers.size(); ++plane) {
-    const bool value = plane >= cache_.layers.size();
-    const std::size_t layer = value ? plane - cache_.layers.size() : plane;
-    at += 12;
-    for (std::size_t cell = 0; cell < kCells; ++cell) {
+    const bool value = plane % 2 == 1;
+    const CacheMemory::Layer& layer = held->rows.layers[plane / 2];
+    const std::byte* const rows = value ? layer.value : layer.key;
+    for (std::size_t cell = 0; cell < cells; ++cell) {
       const std::size_t block = cell < 3 ? 0 : 1;
-      const std::byte* row = blocks[block].data() +
-                             planes.PlaneOffset(2 * layer + (value ? 1 : 0), counts[block]) +
+      const std::byte* row = blocks[block].data() + planes.PlaneOffset(plane, counts[block]) +
                              (cell - (block == 0 ? 0 : 3)) * row_bytes;
       for (std::size_t e = 0; e < cache_.row_elements; ++e) {
         const bool transposed = value && cache_.value_transposed;
-        const std::size_t index = transposed ? e * kCells + cell : cell * cache_.row_elements + e;
-        if (std::memcmp(state.data() + at + index * element, row + e * element, element) != 0) {
-          return refused;
-        }
+        const std::size_t index = transposed ? e * cells + cell : cell * cache_.row_elements + e;
+        if (std::memcmp(rows + index * element, row + e * element, element) != 0) return refused;
       }
     }
-    at += plane_bytes;
   }
   return Status();
 }

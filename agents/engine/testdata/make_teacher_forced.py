@@ -3,9 +3,10 @@
 
   make_teacher_forced.py ORACLE_DIR MODEL.gguf TEXT OUT.json [LOGITS.f32]
 
-ORACLE_DIR holds the numpy oracle (kvlab.py). TEXT is tokenized, cut to 1,000 tokens. Kept a position:
-the four most probable tokens with their log-probabilities. LOGITS.f32, if named, gets all logits
-[1000][vocabulary] as raw fp32, for comparisons over the whole distribution."""
+ORACLE_DIR holds the numpy oracle (kvlab.py). TEXT is tokenized, cut to 1,000 tokens; an earlier OUT.json gives
+its token ids instead. Kept a position: the four most probable tokens with their log-probabilities. LOGITS.f32, if
+named, gets all logits [1000][vocabulary] as raw fp32: KVCOMMONS_TEACHER_LOGITS=LOGITS.f32 engine_test then compares
+whole distributions."""
 import json
 import os
 import sys
@@ -18,7 +19,10 @@ from kvlab import Model, log_softmax
 
 COUNT, TOP = 1000, 4
 model = Model(model_path)
-ids = model.tok.encode(open(text_path, encoding="utf-8").read(), special=False)[:COUNT]
+if text_path.endswith(".json"):
+    ids = json.load(open(text_path))["ids"]
+else:
+    ids = model.tok.encode(open(text_path, encoding="utf-8").read(), special=False)[:COUNT]
 assert len(ids) == COUNT, f"the text has only {len(ids)} tokens"
 _, _, hidden = model.prefill(ids)
 logits = model.logits(hidden)
