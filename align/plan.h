@@ -68,7 +68,7 @@ struct ParentSegment {
 
 struct EditOptions {
   // The first rows after every edit are recomputed, not moved: they depend most on what changed.
-  std::uint32_t after_rows = 32;
+  std::uint32_t after_rows = 16;
   // Kept runs shorter than this are computed: each costs a seam and a run (8 to 32, §5.4).
   std::uint32_t min_run = 16;
   // Rows staler than this are computed.

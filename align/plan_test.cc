@@ -45,7 +45,7 @@ struct Request {
   Ids parent = Document();
   Segments segments = ExactRows(kDocument);
   Policy policy = Policy::kEdit;
-  EditOptions edit;
+  EditOptions edit{.after_rows = 32};  // not the default: the expected plans are for it
   CostModel costs;
 
   PlanInput input() const {
