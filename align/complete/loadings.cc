@@ -1,0 +1,102 @@
+#include "align/complete/loadings.h"
+
+#include <Eigen/Dense>
+#include <algorithm>
+#include <cmath>
+#include <string>
+
+namespace kvcommons {
+namespace {
+
+using Matrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+using Index = Eigen::Index;
+
+Status Check(const PrefaceRows& rows) {
+  if (rows.preface_count < 2 || rows.preface_count > kMaxPrefaces) {
+    return InvalidArgument("preface_count is " + std::to_string(rows.preface_count) +
+                           "; the limit is 2 to " + std::to_string(kMaxPrefaces));
+  }
+  if (rows.row_count < 1 || rows.row_count > kMaxLoadingsRows) {
+    return InvalidArgument("row_count is " + std::to_string(rows.row_count) +
+                           "; the limit is 1 to " + std::to_string(kMaxLoadingsRows));
+  }
+  const std::size_t wanted = std::size_t{rows.preface_count} * rows.row_count * rows.row_elements;
+  if (rows.row_elements < 1 || rows.keys.size() != wanted || rows.values.size() != wanted) {
+    return InvalidArgument("keys and values have " + std::to_string(rows.keys.size()) + " and " +
+                           std::to_string(rows.values.size()) + " numbers; " +
+                           std::to_string(wanted) + " are needed, and at least 1 a row");
+  }
+  const auto is_finite = [](float x) { return std::isfinite(x); };
+  if (!std::all_of(rows.keys.begin(), rows.keys.end(), is_finite) ||
+      !std::all_of(rows.values.begin(), rows.values.end(), is_finite)) {
+    return InvalidArgument("a key or a value is not finite");
+  }
+  return Status();
+}
+
+// Adds M Mᵀ of one of K and V to `covariance`: deviations from the mean over prefaces, divided by
+// their root mean square over the chunk, a row's side by side.
+void AddDeviations(const PrefaceRows& rows, std::span<const float> planes, Matrix& covariance) {
+  const auto prefaces = static_cast<Index>(rows.preface_count);
+  const auto count = static_cast<Index>(rows.row_count);
+  const auto elements = static_cast<Index>(rows.row_elements);
+  using Plane =
+      Eigen::Map<const Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>>;
+  const auto plane = [&](Index i) {
+    return Plane(planes.data() + i * count * elements, count, elements).cast<double>();
+  };
+  Matrix mean = Matrix::Zero(count, elements);
+  for (Index i = 0; i < prefaces; ++i) mean += plane(i);
+  mean /= static_cast<double>(prefaces);
+  Matrix sum = Matrix::Zero(count, count);
+  double squares = 0;
+  for (Index i = 0; i < prefaces; ++i) {
+    const Matrix deviation = plane(i) - mean;
+    squares += deviation.squaredNorm();
+    sum.noalias() += deviation * deviation.transpose();
+  }
+  if (squares > 0) {
+    covariance += sum * (static_cast<double>(prefaces * count * elements) / squares);
+  }
+}
+
+}  // namespace
+
+Result<LayerLoadings> LearnLoadings(const PrefaceRows& rows) {
+  KVC_FAIL_IF_ERROR(Check(rows));
+  const auto count = static_cast<Index>(rows.row_count);
+  Matrix covariance = Matrix::Zero(count, count);
+  AddDeviations(rows, rows.keys, covariance);
+  AddDeviations(rows, rows.values, covariance);
+  // A row of M has K's and V's deviations behind every preface.
+  const double prefaces = rows.preface_count;
+  covariance *= prefaces / (prefaces - 1) / (2.0 * prefaces * rows.row_elements);
+
+  const Eigen::SelfAdjointEigenSolver<Matrix> solver(covariance);  // eigenvalues ascend
+  if (solver.info() != Eigen::Success) return Fail(Internal("eigenvalues did not converge"));
+  LayerLoadings loadings;
+  loadings.rank = std::min(kLoadingsRank, rows.row_count);
+  const auto rank = static_cast<Index>(loadings.rank);
+  loadings.values.resize(static_cast<std::size_t>(count * rank));
+  double kept = 0;
+  for (Index k = 0; k < rank; ++k) {
+    const Index from = count - 1 - k;  // the largest first
+    const double value = std::max(0.0, solver.eigenvalues()[from]);
+    kept += value;
+    // A vector's sign is free: its largest element is positive, so that equal input gives equal
+    // bytes whatever the solver.
+    const auto vector = solver.eigenvectors().col(from);
+    Index largest = 0;
+    vector.cwiseAbs().maxCoeff(&largest);
+    const double scale = std::sqrt(value) * (vector[largest] < 0 ? -1 : 1);
+    for (Index row = 0; row < count; ++row) {
+      loadings.values[static_cast<std::size_t>(row * rank + k)] =
+          static_cast<float>(vector[row] * scale);
+    }
+  }
+  const double rest = covariance.trace() - kept;
+  loadings.residue = static_cast<float>(std::max(rest / static_cast<double>(count), 1e-9));
+  return loadings;
+}
+
+}  // namespace kvcommons

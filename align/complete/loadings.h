@@ -1,0 +1,45 @@
+// Loadings: what the errors of a chunk's rows have in common, learned once, when its canonical KV
+// is made behind several prefaces.
+//
+// A stale row's error is what full prefill would give minus what is stored. Tokens of one chunk see
+// the same foreign context, and how much each takes in hardly depends on which context it is; so
+// the errors of a chunk are jointly distributed, with a covariance that prefaces reveal. Loadings
+// are its low-rank form: C ≈ U Uᵀ + ν I.
+//
+// Source: specs: selective recompute §I. Thread safety: pure functions.
+
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "base/status.h"
+
+namespace kvcommons {
+
+inline constexpr std::uint32_t kLoadingsRank = 16;
+inline constexpr std::uint32_t kMaxPrefaces = 64;
+inline constexpr std::uint32_t kMaxLoadingsRows = 4096;  // of one chunk: [rows][rows] is worked on
+
+// One layer's rows of one chunk behind every preface: keys un-rotated (each row moved to position
+// 0), since only there do errors of different rows add up; values as they are. fp32.
+struct PrefaceRows {
+  std::uint32_t preface_count = 0;  // 2 to kMaxPrefaces; 6 and more are worth it
+  std::uint32_t row_count = 0;      // 1 to kMaxLoadingsRows
+  std::uint32_t row_elements = 0;   // of K, and of V
+  std::span<const float> keys;      // [preface][row][row_elements]
+  std::span<const float> values;
+};
+
+struct LayerLoadings {
+  std::uint32_t rank = 0;     // min(kLoadingsRank, rows)
+  std::vector<float> values;  // U: [row][rank]
+  float residue = 0;          // ν: the variance that U leaves, per row
+};
+
+// kInvalidArgument names field, value and limit. Deterministic: equal bytes in, equal bytes out.
+Result<LayerLoadings> LearnLoadings(const PrefaceRows& rows);
+
+}  // namespace kvcommons

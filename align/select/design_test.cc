@@ -1,0 +1,152 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <random>
+
+#include "align/select/rule.h"
+
+namespace kvcommons {
+namespace {
+
+using ::testing::ElementsAre;
+
+constexpr std::uint32_t kLayers = 3;
+
+SelectRequest RequestOf(std::span<const SelectChunk> chunks, double budget) {
+  SelectRequest request;
+  request.chunks = chunks;
+  request.layer_count = kLayers;
+  request.budget = budget;
+  return request;
+}
+
+TEST(DesignRuleTest, WithoutLoadingsItIsQueryAttentionInBlocks) {
+  const std::vector<SelectChunk> chunks{{0, 24}};
+  std::vector<float> attention(kLayers * 24, 0.01F);
+  for (std::uint32_t layer = 0; layer < kLayers; ++layer) attention[layer * 24 + 17] = 1;
+  const std::vector<ChunkLoadings> none(1);
+  SelectEvidence evidence;
+  evidence.question_attention = attention;
+  evidence.loadings = none;
+  const auto selection = (*MakeSelectRule("design"))->Select(RequestOf(chunks, 8.0 / 24), evidence);
+  ASSERT_TRUE(selection.has_value()) << selection.error().ToString();
+  EXPECT_THAT(selection->rows, ElementsAre(16, 17, 18, 19, 20, 21, 22, 23));
+}
+
+TEST(DesignRuleTest, RowsThatErrTogetherAreMeasuredOnce) {
+  // Two blocks err together and are attended to most; the third, on its own, is attended to a
+  // little less. One of the pair tells about the other, so the second choice is the third.
+  const std::vector<SelectChunk> chunks{{0, 24}};
+  std::vector<float> values(kLayers * 24 * 2, 0), residue(kLayers, 0.01F);
+  std::vector<float> attention(kLayers * 24);
+  for (std::uint32_t layer = 0; layer < kLayers; ++layer) {
+    for (std::size_t row = 0; row < 24; ++row) {
+      values[(layer * 24 + row) * 2 + (row < 16 ? 0 : 1)] = 1;
+      attention[layer * 24 + row] = row < 16 ? 1.0F : 0.8F;
+    }
+  }
+  const std::vector<ChunkLoadings> loadings{{2, values, residue}};
+  SelectEvidence evidence;
+  evidence.question_attention = attention;
+  evidence.loadings = loadings;
+  const auto selection =
+      (*MakeSelectRule("design"))->Select(RequestOf(chunks, 16.0 / 24), evidence);
+  ASSERT_TRUE(selection.has_value()) << selection.error().ToString();
+  EXPECT_THAT(std::vector<Position>(selection->rows.begin() + 8, selection->rows.end()),
+              ElementsAre(16, 17, 18, 19, 20, 21, 22, 23));
+  EXPECT_LT(selection->rows[7], 16);
+}
+
+// Attention-weighted variance of all rows once `rows` are known, by solving with the selected rows'
+// whole covariance: another way than the rule's updates.
+double PosteriorVariance(const std::vector<double>& covariance, std::size_t n, double noise,
+                         const std::vector<double>& attention, const std::vector<Position>& rows) {
+  const std::size_t k = rows.size();
+  double total = 0;
+  for (std::size_t t = 0; t < n; ++t) {
+    std::vector<double> a(k * (k + 1));
+    for (std::size_t i = 0; i < k; ++i) {
+      const auto s = static_cast<std::size_t>(rows[i]);
+      for (std::size_t j = 0; j < k; ++j) {
+        a[i * (k + 1) + j] =
+            covariance[s * n + static_cast<std::size_t>(rows[j])] + (i == j ? noise : 0);
+      }
+      a[i * (k + 1) + k] = covariance[s * n + t];
+    }
+    for (std::size_t p = 0; p < k; ++p) {  // Gauss-Jordan; the matrix is positive definite
+      for (std::size_t i = 0; i < k; ++i) {
+        if (i == p) continue;
+        const double share = a[i * (k + 1) + p] / a[p * (k + 1) + p];
+        for (std::size_t j = p; j <= k; ++j) a[i * (k + 1) + j] -= share * a[p * (k + 1) + j];
+      }
+    }
+    double known = 0;
+    for (std::size_t i = 0; i < k; ++i) {
+      known += covariance[static_cast<std::size_t>(rows[i]) * n + t] * a[i * (k + 1) + k] /
+               a[i * (k + 1) + i];
+    }
+    total += attention[t] * (covariance[t * n + t] - known);
+  }
+  return total;
+}
+
+// Blocks that err in pairs: attention alone measures both of a pair, which says the same twice.
+TEST(DesignRuleTest, LeavesLessVarianceThanQueryAttention) {
+  const std::uint64_t seed = std::random_device{}();
+  SCOPED_TRACE("seed " + std::to_string(seed));
+  std::mt19937_64 random(seed);
+  std::normal_distribution<double> normal;
+  constexpr std::size_t kRows = 96, kPairs = 6;
+  const std::vector<SelectChunk> chunks{{0, kRows}};
+  double design_sum = 0, query_sum = 0;
+  for (int round = 0; round < 20; ++round) {
+    std::vector<float> values(kLayers * kRows * kPairs, 0), residue(kLayers, 0.05F);
+    std::vector<float> attention(kLayers * kRows);
+    std::vector<double> covariance(kRows * kRows, 0), weight(kRows), share(kRows), of_pair(kPairs);
+    for (double& x : of_pair) x = std::exp(normal(random));
+    const auto pair_of = [](std::size_t row) { return row / 8 % kPairs; };
+    for (std::size_t row = 0; row < kRows; ++row) {
+      share[row] = 1 + 0.2 * normal(random);
+      weight[row] = of_pair[pair_of(row)];
+      for (std::uint32_t layer = 0; layer < kLayers; ++layer) {
+        attention[layer * kRows + row] = static_cast<float>(weight[row]);
+        values[(layer * kRows + row) * kPairs + pair_of(row)] = static_cast<float>(share[row]);
+      }
+    }
+    for (std::size_t t = 0; t < kRows; ++t) {
+      for (std::size_t s = 0; s < kRows; ++s) {
+        if (pair_of(t) == pair_of(s)) covariance[t * kRows + s] = share[t] * share[s];
+      }
+    }
+    const std::vector<ChunkLoadings> loadings{{kPairs, values, residue}};
+    SelectEvidence evidence;
+    evidence.question_attention = attention;
+    evidence.loadings = loadings;
+    const SelectRequest request = RequestOf(chunks, 0.25);
+    const auto left = [&](std::string_view name) {
+      return PosteriorVariance(covariance, kRows, 0.05, weight,
+                               (*MakeSelectRule(name))->Select(request, evidence)->rows);
+    };
+    design_sum += left("design");
+    query_sum += left("query");
+  }
+  EXPECT_LT(design_sum, 0.9 * query_sum);
+}
+
+TEST(DesignRuleTest, LoadingsOfAnotherShapeAreRefused) {
+  const std::vector<SelectChunk> chunks{{0, 4}};
+  const std::vector<float> attention(kLayers * 4, 1), values(kLayers * 4 * 2 - 1, 1),
+      residue(kLayers, 1);
+  const std::vector<ChunkLoadings> loadings{{2, values, residue}};
+  SelectEvidence evidence;
+  evidence.question_attention = attention;
+  evidence.loadings = loadings;
+  const auto selection = (*MakeSelectRule("design"))->Select(RequestOf(chunks, 0.5), evidence);
+  ASSERT_FALSE(selection.has_value());
+  EXPECT_THAT(selection.error().message(), testing::HasSubstr("loadings.values has 23 values"));
+}
+
+}  // namespace
+}  // namespace kvcommons

@@ -1,0 +1,77 @@
+// `relaxed` (RelaxKV): every layer names the rows that the question attends to most there, and a
+// row is active up to the deepest layer that named it, since a layer needs what the layer before
+// made of the row. The number of rows a layer may name is the largest that the budget allows.
+//
+// Not taken over: that active rows attend to each other's union only; here they attend to all rows,
+// as the causal mask has it.
+
+#include <algorithm>
+
+#include "align/select/rows.h"
+#include "align/select/rules.h"
+
+namespace kvcommons {
+namespace {
+
+class RelaxedRule final : public SelectRule {
+ public:
+  std::string_view name() const override { return "relaxed"; }
+  SelectNeeds Needs(std::uint32_t layer_count) const override {
+    SelectNeeds needs;
+    needs.question_layers = AllLayers(layer_count);
+    return needs;
+  }
+
+  Result<Selection> Select(const SelectRequest& request,
+                           const SelectEvidence& evidence) const override {
+    KVC_FAIL_IF_ERROR(CheckSelectRequest(request));
+    const std::size_t reused = request.reused_rows();
+    KVC_FAIL_IF_ERROR(CheckEvidence("question_attention", evidence.question_attention,
+                                    reused * request.layer_count));
+    // The rank of every row in every layer is fixed; how many ranks count is searched.
+    std::vector<std::vector<std::size_t>> ranked(request.layer_count);
+    for (std::uint32_t layer = 0; layer < request.layer_count; ++layer) {
+      const auto row = evidence.question_attention.subspan(layer * reused, reused);
+      std::vector<std::size_t>& order = ranked[layer];
+      for (std::size_t i = 0; i < reused; ++i) order.push_back(i);
+      std::stable_sort(order.begin(), order.end(),
+                       [&](std::size_t a, std::size_t b) { return row[a] > row[b]; });
+    }
+    // Says when looking alone costs more; its count is for rows that are active in all layers.
+    const Result<std::size_t> affordable = AffordableRows(request, name(), AtQuestion(request));
+    if (!affordable) return Fail(affordable.error());
+    const double row_layers = request.budget * static_cast<double>(reused) * request.layer_count -
+                              request.question_cost_row_layers + 1e-9;
+    std::size_t fits = 0, too_many = reused + 1;
+    while (too_many - fits > 1) {
+      const std::size_t count = fits + (too_many - fits) / 2;
+      double charged = 0;
+      for (const std::uint32_t depth : DepthsOf(ranked, reused, count)) charged += depth;
+      (charged <= row_layers ? fits : too_many) = count;
+    }
+    const std::vector<std::uint32_t> depths = DepthsOf(ranked, reused, fits);
+    std::vector<std::size_t> indices;
+    for (std::size_t i = 0; i < reused; ++i) {
+      if (depths[i] > 0) indices.push_back(i);
+    }
+    Selection selection = SelectionOf(request, indices, AtQuestion(request));
+    for (std::size_t i = 0; i < indices.size(); ++i) selection.depth[i] = depths[indices[i]];
+    return selection;
+  }
+
+ private:
+  static std::vector<std::uint32_t> DepthsOf(const std::vector<std::vector<std::size_t>>& ranked,
+                                             std::size_t reused, std::size_t count) {
+    std::vector<std::uint32_t> depths(reused, 0);
+    for (std::uint32_t layer = 0; layer < ranked.size(); ++layer) {
+      for (std::size_t i = 0; i < count; ++i) depths[ranked[layer][i]] = layer + 1;
+    }
+    return depths;
+  }
+};
+
+}  // namespace
+
+std::unique_ptr<SelectRule> MakeRelaxedRule() { return std::make_unique<RelaxedRule>(); }
+
+}  // namespace kvcommons

@@ -1,0 +1,99 @@
+// Selection rules: which reused rows of a composed prompt are computed again. It is the one thing
+// in which the published systems differ, so each is a plug-in over one mechanism.
+//
+// Rows that no chunk covers are fresh: always computed, never selected, never charged. Budgets are
+// charged budgets: whatever a rule makes the engine compute for reused rows counts, its own looking
+// included.
+//
+// A rule is pure and deterministic: equal inputs give equal selections, on every machine. Ties go
+// to the lower position. Source: specs: selective recompute §1.4 (active sets shrink with depth),
+// §1.6 (charged budget), §C.2 (the rules as formulas).
+//
+// Thread safety: rules have no state.
+
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "base/ids.h"
+#include "base/status.h"
+
+namespace kvcommons {
+
+// A chunk's reused rows [begin, end) of the prompt.
+struct SelectChunk {
+  Position begin = 0;
+  Position end = 0;
+};
+
+struct SelectRequest {
+  std::span<const SelectChunk> chunks;  // ascending, disjoint, not empty
+  std::uint32_t layer_count = 0;
+  double budget = 0;       // charged, 0 to 1: a share of reused rows × layers
+  std::uint64_t seed = 0;  // of `random` alone
+  // What looking at the check layer costs for each reused row, in layers: layer 0 whole, and of
+  // layer 1 the part up to its keys and values.
+  double check_cost_layers = 2;
+  // What looking at the question costs in all, in row-layers: its rows run once more up to the last
+  // layer that a rule wants to see.
+  double question_cost_row_layers = 0;
+
+  std::size_t reused_rows() const;
+};
+
+// Low-rank covariance of a chunk's residuals, one matrix a layer (§I): a row's `rank` loadings.
+struct ChunkLoadings {
+  std::uint32_t rank = 0;
+  std::span<const float> values;   // [layer][row][rank]
+  std::span<const float> residue;  // [layer]: ν, variance that the loadings leave
+};
+
+// What a rule looks at. Arrays per reused row are in the order of the chunks' rows.
+struct SelectEvidence {
+  std::span<const float> key_deviation;       // Σ (K_new − K_stored)² at the check layer
+  std::span<const float> value_deviation;     // the same of V
+  std::span<const float> value_deviation_l1;  // Σ |V_new − V_stored|
+  std::span<const float> attention_received;  // from all computed rows, at the check layer
+  // [layer of SelectNeeds::question_layers][row]: mean over heads and question rows.
+  std::span<const float> question_attention;
+  std::span<const ChunkLoadings> loadings;  // a chunk each; rank 0: none are stored
+};
+
+struct SelectNeeds {
+  bool check_layer = false;                    // the four arrays of the check layer
+  std::vector<std::uint32_t> question_layers;  // question_attention in these, ascending
+  bool anchored_question =
+      false;  // the question runs over each chunk's anchor digest, not all rows
+  bool loadings = false;
+};
+
+struct Selection {
+  std::vector<Position> rows;        // ascending, reused
+  std::vector<std::uint32_t> depth;  // rows[i] is active in the layers [0, depth[i]), 1 to all
+  double looked_layers = 0;          // run for every reused row, selected or not
+  double extra_row_layers = 0;       // run on top of all that
+};
+
+// Row-layers spent on reused rows and on looking, over L·|R|.
+double ChargedBudget(const SelectRequest& request, const Selection& selection);
+
+class SelectRule {
+ public:
+  virtual ~SelectRule() = default;
+  virtual std::string_view name() const = 0;
+  virtual SelectNeeds Needs(std::uint32_t layer_count) const = 0;
+  // kInvalidArgument: a request out of its limits, evidence of another length than needed, or a
+  // budget that the rule's looking alone exceeds (the message names both).
+  virtual Result<Selection> Select(const SelectRequest& request,
+                                   const SelectEvidence& evidence) const = 0;
+};
+
+// kInvalidArgument for an unknown name: the message lists the known ones.
+Result<std::unique_ptr<SelectRule>> MakeSelectRule(std::string_view name);
+std::span<const std::string_view> SelectRuleNames();
+
+}  // namespace kvcommons
