@@ -4,6 +4,8 @@
 #include <limits>
 #include <utility>
 
+#include "agents/engine/teacher_force.h"
+
 namespace kvcommons {
 namespace {
 
@@ -67,7 +69,7 @@ Result<EditResult> EditRunner::Run(const std::string& document, const std::strin
 
   std::vector<TokenId> forced;     // what full prefill goes on with
   std::vector<TokenId> generated;  // what the policy's mode goes on with
-  Logits reference;
+  LogitRows reference;
   if (options.compared != nullptr) {
     result.full = options.compared->full;
     result.exact = options.compared->exact;
@@ -84,7 +86,7 @@ Result<EditResult> EditRunner::Run(const std::string& document, const std::strin
     if (!continued.has_value()) return Fail(continued.error());
     generated = forced = *continued;
     if (options.compare) {
-      auto logits = TeacherForce(prompt, forced);
+      auto logits = TeacherForce(engine_, prompt, forced);
       if (!logits.has_value()) return Fail(logits.error());
       reference = std::move(*logits);
     }
@@ -105,7 +107,7 @@ Result<EditResult> EditRunner::Run(const std::string& document, const std::strin
       generated = std::move(*continued);
     }
     if (options.compare) {
-      auto logits = TeacherForce(prompt, forced);
+      auto logits = TeacherForce(engine_, prompt, forced);
       if (!logits.has_value()) return logits.error();
       mode.fidelity = Compare(reference, *logits);
       if (policy == Policy::kEdit) result.logits_hash = HashOf(*logits);
@@ -199,25 +201,6 @@ Result<std::vector<TokenId>> EditRunner::Continue(std::size_t prompt_tokens, std
   }
   KVC_FAIL_IF_ERROR(engine_.RemoveFrom(static_cast<Position>(prompt_tokens)));
   return tokens;
-}
-
-Result<EditRunner::Logits> EditRunner::TeacherForce(const std::vector<TokenId>& prompt,
-                                                    const std::vector<TokenId>& forced) {
-  // The last prompt token once more, so that its logits and those of the forced tokens come from
-  // one pass of the same shape in every mode.
-  std::vector<TokenId> tokens = prompt;
-  tokens.insert(tokens.end(), forced.begin(), forced.end() - 1);
-  const auto rows = static_cast<std::uint32_t>(forced.size());
-  const TokenRun run{static_cast<Position>(prompt.size()) - 1,
-                     static_cast<Position>(tokens.size())};
-  KVC_FAIL_IF_ERROR(engine_.Run(tokens, {&run, 1}, rows));
-  Logits logits;
-  for (std::uint32_t i = 0; i < engine_.logit_count(); ++i) {
-    const std::span<const float> row = engine_.Logits(i);
-    logits.emplace_back(row.begin(), row.end());
-  }
-  KVC_FAIL_IF_ERROR(engine_.RemoveFrom(static_cast<Position>(prompt.size())));
-  return logits;
 }
 
 ModelProfile BaselineProfile(ModelProfile profile) {

@@ -70,17 +70,12 @@ class EditRunner {
                          const std::string& after, const EditRunOptions& options);
 
  private:
-  using Logits = std::vector<std::vector<float>>;
-
   // The document before the edit, as ids, in the store.
   Result<double> StoreBefore(const std::string& document, const std::vector<TokenId>& ids,
                              const EditRunOptions& options);
   // Greedy tokens that follow the prompt, end-of-generation tokens left out; the prompt's rows
   // stay.
   Result<std::vector<TokenId>> Continue(std::size_t prompt_tokens, std::uint32_t count);
-  // Logits after the prompt and after each of `forced` but the last; the prompt's rows stay.
-  Result<Logits> TeacherForce(const std::vector<TokenId>& prompt,
-                              const std::vector<TokenId>& forced);
 
   Engine& engine_;
   ModelHandle* const model_;

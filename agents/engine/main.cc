@@ -8,6 +8,7 @@
 
 #include "agents/editor/edit_command.h"
 #include "agents/engine/commands.h"
+#include "agents/rag/rag_command.h"
 
 namespace {
 
@@ -193,7 +194,47 @@ void AddBench(Program& program) {
   AddBenchEdits(program, *bench);
 }
 
-constexpr void (*kCommands[])(Program&) = {AddGenerate, AddEdit, AddConvert, AddGate, AddBench};
+void AddRag(Program& program) {
+  CLI::App* command =
+      AddCommand(program, program.app, "rag",
+                 "Questions over passages composed of KV made apart, beside full prefill.");
+  AddEngineOptions(program, command);
+  AddJson(program, command);
+  auto rag = std::make_shared<kvcommons::RagOptions>();
+  command
+      ->add_option("--cases", rag->cases_path,
+                   "JSON lines of chunks and question; -: standard input")
+      ->required();
+  command
+      ->add_option("--prefaces", rag->prefaces_path,
+                   "file of neutral passages, an empty line between them")
+      ->type_name("FILE");
+  command->add_option("--preface-count", rag->prefaces, "prefaces that a chunk is made behind")
+      ->capture_default_str()
+      ->check(CLI::Range(2, 64));
+  command->add_option("--rule", rag->rules, "selection rules, with commas")
+      ->delimiter(',')
+      ->capture_default_str();
+  command->add_option("--budget", rag->budgets, "charged budgets, with commas")
+      ->delimiter(',')
+      ->capture_default_str();
+  command->add_option("--completion", rag->completion, "on, off or both")->capture_default_str();
+  command->add_option("--cases-max", rag->cases_max, "at most this many")->capture_default_str();
+  command->add_option("--chunks", rag->chunks_max, "of a case, at most")->capture_default_str();
+  command->add_option("--chunk-tokens", rag->chunk_tokens, "longer chunks are cut")
+      ->capture_default_str();
+  command->add_option("--max-tokens", rag->forced_tokens, "tokens to compare on")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1024));
+  command->add_option("--seed", rag->seed, "of the rule random and of intervals")
+      ->capture_default_str();
+  command->callback([&program, rag] {
+    program.action = [&program, rag] { return kvcommons::RunRagCommand(program.common, *rag); };
+  });
+}
+
+constexpr void (*kCommands[])(Program&) = {AddGenerate, AddEdit, AddConvert,
+                                           AddGate,     AddRag,  AddBench};
 
 }  // namespace
 

@@ -1,0 +1,131 @@
+// Composition on a real model: what must hold whatever rule and completion do.
+
+#include "agents/rag/compose.h"
+
+#include <gmock/gmock.h>
+
+#include "agents/engine/engine_testing.h"
+
+namespace kvcommons {
+namespace {
+
+using ::testing::HasSubstr;
+
+// A head, three chunks of 40 tokens made behind other text than they stand behind, and a question.
+class Compose : public testing::Test {
+ protected:
+  void SetUp() override {
+    KVC_NEEDS_MODEL();
+    engine_ = &SharedEngine(TestEngine::kExact);
+    const std::span<const TokenId> text = LongText();
+    auto head = MakeExactHead(*engine_, text.first(30));
+    ASSERT_TRUE(head.has_value());
+    head_ = std::move(*head);
+    tail_.assign(text.begin() + 600, text.begin() + 612);
+    std::vector<std::vector<TokenId>> prefaces;
+    for (std::size_t i = 0; i < 3; ++i) {
+      const auto preface = text.subspan(1000 + 60 * i, 50);
+      prefaces.emplace_back(preface.begin(), preface.end());
+    }
+    for (std::size_t i = 0; i < 3; ++i) {
+      auto chunk = MakeCanonical(*engine_, text.subspan(200 + 50 * i, 40), prefaces);
+      ASSERT_TRUE(chunk.has_value()) << chunk.error().ToString();
+      chunks_.push_back(std::move(*chunk));
+    }
+  }
+
+  Composer MakeComposer() {
+    std::vector<const CanonicalChunk*> pointers;
+    for (const CanonicalChunk& chunk : chunks_) pointers.push_back(&chunk);
+    return Composer(*engine_, head_, pointers, tail_);
+  }
+
+  // KL of the last token's distribution from full prefill's.
+  double KlOf(const ComposeOptions& options, ComposeReport* report = nullptr) {
+    Composer composer = MakeComposer();
+    engine_->Clear();
+    EXPECT_TRUE(engine_->RunRest(composer.prompt()).ok());
+    const std::vector<float> full = Copy(engine_->Logits(0));
+    const auto ran = composer.Run(options);
+    EXPECT_TRUE(ran.has_value()) << ran.error().ToString();
+    if (report != nullptr && ran) *report = *ran;
+    return Kl(full, engine_->Logits(0));
+  }
+
+  Engine* engine_ = nullptr;
+  ExactHead head_;
+  std::vector<CanonicalChunk> chunks_;
+  std::vector<TokenId> tail_;
+};
+
+TEST_F(Compose, AllRowsRecomputedEqualFullPrefill) {
+  for (const bool completion : {false, true}) {
+    ComposeReport report;
+    EXPECT_LT(KlOf({"all", 1, completion, 1}, &report), 1e-5);
+    EXPECT_EQ(report.recomputed, report.reused);
+    EXPECT_NEAR(report.charged, 1, 1e-9);
+  }
+}
+
+TEST_F(Compose, NothingRecomputedIsFurtherFromItThanHalf) {
+  ComposeReport none, half;
+  const double of_none = KlOf({"none", 0, false, 1}, &none);
+  const double of_half = KlOf({"boundary", 0.5, false, 1}, &half);
+  EXPECT_EQ(none.recomputed, 0U);
+  EXPECT_EQ(half.recomputed, 60U);
+  EXPECT_GT(of_none, 1e-4);  // The chunks do stand behind other text.
+  EXPECT_LT(of_half, of_none);
+}
+
+TEST_F(Compose, EveryRuleRunsWithinItsBudget) {
+  for (const std::string_view rule : SelectRuleNames()) {
+    if (rule == "all") continue;
+    ComposeReport report;
+    const double kl = KlOf({std::string(rule), 0.5, true, 1}, &report);
+    EXPECT_LT(kl, 1) << rule;
+    // Rows run to the end whatever depth a rule gave them.
+    EXPECT_LE(report.charged, rule == "relaxed" ? 1.0 : 0.5 + 1e-9) << rule;
+  }
+}
+
+TEST_F(Compose, CompletionIsDeterministicAndLeavesStoredRowsAlone) {
+  const std::vector<float> keys = chunks_[0].keys;
+  Composer composer = MakeComposer();
+  ASSERT_TRUE(composer.Run({"design", 0.3, true, 1}).has_value());
+  const std::vector<float> first = Copy(engine_->Logits(0));
+  const auto again = composer.Run({"design", 0.3, true, 1});
+  ASSERT_TRUE(again.has_value());
+  EXPECT_EQ(Copy(engine_->Logits(0)), first);
+  EXPECT_GT(again->corrected, 0U);
+  EXPECT_EQ(chunks_[0].keys, keys);
+}
+
+TEST_F(Compose, CanonicalRowsBehindTheSameTextAreThePromptsOwn) {
+  // One chunk, made behind exactly the head that it is placed behind.
+  const std::span<const TokenId> text = LongText();
+  const std::vector<std::vector<TokenId>> preface{
+      std::vector<TokenId>(text.begin(), text.begin() + 30)};
+  auto chunk = MakeCanonical(*engine_, text.subspan(200, 40), preface);
+  ASSERT_TRUE(chunk.has_value());
+  chunks_.clear();
+  chunks_.push_back(std::move(*chunk));
+  EXPECT_LT(KlOf({"none", 0, false, 1}), 1e-5);
+}
+
+TEST_F(Compose, WhatCannotBeDoneIsRefusedByName) {
+  Composer composer = MakeComposer();
+  EXPECT_THAT(composer.Run({"best", 0.5, false, 1}).error().message(),
+              HasSubstr("known are none, all, random"));
+  EXPECT_THAT(composer.Run({"random", 1.5, false, 1}).error().message(),
+              HasSubstr("budget is 1.5"));
+  for (CanonicalChunk& chunk : chunks_) chunk.loadings.clear();
+  EXPECT_THAT(composer.Run({"random", 0.5, true, 1}).error().message(),
+              HasSubstr("at least two prefaces"));
+  tail_.clear();
+  EXPECT_THAT(MakeComposer().Run({"none", 0, false, 1}).error().message(),
+              HasSubstr("the question is empty"));
+  EXPECT_THAT(MakeCanonical(*engine_, {}, {}).error().message(), HasSubstr("the chunk is empty"));
+}
+
+}  // namespace
+}  // namespace kvcommons
