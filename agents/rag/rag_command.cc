@@ -205,8 +205,9 @@ class RagBench {
     };
     const double of_sink = kl_sum("sink"), of_system = kl_sum("system");
     nlohmann::json rows = nlohmann::json::array();
-    for (const auto& [setting, samples] : samples_) {
-      const auto& [rule, completion, budget] = setting;
+    for (const auto& measured : samples_) {
+      const auto& [rule, completion, budget] = measured.first;
+      const std::vector<RagSample>& samples = measured.second;
       const auto mean = [&samples](auto get) {
         double sum = 0;
         for (const RagSample& sample : samples) sum += get(sample);
