@@ -58,7 +58,7 @@ class Composer {
 
   // The engine then holds the prompt and has logits of its last token. kInvalidArgument: an unknown
   // rule, a budget out of its limits or below what the rule spends on looking, an empty tail, a
-  // prompt longer than the context.
+  // prompt longer than the context. kUnsupported: a rule that needs anchor digests.
   Result<ComposeReport> Run(const ComposeOptions& options);
 
   std::span<const TokenId> prompt() const { return prompt_; }

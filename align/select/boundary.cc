@@ -15,8 +15,7 @@ class BoundaryRule final : public SelectRule {
   std::string_view name() const override { return "boundary"; }
   SelectNeeds Needs(std::uint32_t) const override { return {}; }
 
-  Result<Selection> Select(const SelectRequest& request, const SelectEvidence&) const override {
-    KVC_FAIL_IF_ERROR(CheckSelectRequest(request));
+  Result<Selection> Choose(const SelectRequest& request, const SelectEvidence&) const override {
     const Result<std::size_t> count = AffordableRows(request, name(), {});
     if (!count) return Fail(count.error());
     // Row 0 of every chunk, then row 1 of every chunk that has one, ...

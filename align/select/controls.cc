@@ -15,8 +15,7 @@ class NoneRule final : public SelectRule {
  public:
   std::string_view name() const override { return "none"; }
   SelectNeeds Needs(std::uint32_t) const override { return {}; }
-  Result<Selection> Select(const SelectRequest& request, const SelectEvidence&) const override {
-    KVC_FAIL_IF_ERROR(CheckSelectRequest(request));
+  Result<Selection> Choose(const SelectRequest&, const SelectEvidence&) const override {
     return Selection();
   }
 };
@@ -26,8 +25,7 @@ class AllRule final : public SelectRule {
  public:
   std::string_view name() const override { return "all"; }
   SelectNeeds Needs(std::uint32_t) const override { return {}; }
-  Result<Selection> Select(const SelectRequest& request, const SelectEvidence&) const override {
-    KVC_FAIL_IF_ERROR(CheckSelectRequest(request));
+  Result<Selection> Choose(const SelectRequest& request, const SelectEvidence&) const override {
     std::vector<std::size_t> indices(request.reused_rows());
     std::iota(indices.begin(), indices.end(), std::size_t{0});
     return SelectionOf(request, indices, {});
@@ -38,8 +36,7 @@ class RandomRule final : public SelectRule {
  public:
   std::string_view name() const override { return "random"; }
   SelectNeeds Needs(std::uint32_t) const override { return {}; }
-  Result<Selection> Select(const SelectRequest& request, const SelectEvidence&) const override {
-    KVC_FAIL_IF_ERROR(CheckSelectRequest(request));
+  Result<Selection> Choose(const SelectRequest& request, const SelectEvidence&) const override {
     const Result<std::size_t> count = AffordableRows(request, name(), {});
     if (!count) return Fail(count.error());
     // The engine's raw numbers as scores: a distribution of the standard library would give other

@@ -139,9 +139,8 @@ class DesignRule final : public SelectRule {
     return needs;
   }
 
-  Result<Selection> Select(const SelectRequest& request,
+  Result<Selection> Choose(const SelectRequest& request,
                            const SelectEvidence& evidence) const override {
-    KVC_FAIL_IF_ERROR(CheckSelectRequest(request));
     auto attention = MeanQuestionAttention(request, evidence, Needs(request.layer_count));
     if (!attention) return Fail(attention.error());
     KVC_FAIL_IF_ERROR(CheckLoadings(request, evidence.loadings));

@@ -21,9 +21,8 @@ class DeviationRule final : public SelectRule {
     return needs;
   }
 
-  Result<Selection> Select(const SelectRequest& request,
+  Result<Selection> Choose(const SelectRequest& request,
                            const SelectEvidence& evidence) const override {
-    KVC_FAIL_IF_ERROR(CheckSelectRequest(request));
     const std::size_t reused = request.reused_rows();
     std::vector<double> scores;
     if (score_ == Score::kAttendedValue) {

@@ -20,9 +20,8 @@ class DocumentRule final : public SelectRule {
     return needs;
   }
 
-  Result<Selection> Select(const SelectRequest& request,
+  Result<Selection> Choose(const SelectRequest& request,
                            const SelectEvidence& evidence) const override {
-    KVC_FAIL_IF_ERROR(CheckSelectRequest(request));
     KVC_FAIL_IF_ERROR(
         CheckEvidence("key_deviation", evidence.key_deviation, request.reused_rows()));
     const Result<std::size_t> affordable = AffordableRows(request, name(), AtCheckLayer(request));

@@ -20,9 +20,8 @@ class QueryRule final : public SelectRule {
     return needs;
   }
 
-  Result<Selection> Select(const SelectRequest& request,
+  Result<Selection> Choose(const SelectRequest& request,
                            const SelectEvidence& evidence) const override {
-    KVC_FAIL_IF_ERROR(CheckSelectRequest(request));
     auto attention = MeanQuestionAttention(request, evidence, Needs(request.layer_count));
     if (!attention) return Fail(attention.error());
     const Result<std::size_t> count = AffordableRows(request, name_, AtQuestion(request));

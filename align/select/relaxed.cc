@@ -22,9 +22,8 @@ class RelaxedRule final : public SelectRule {
     return needs;
   }
 
-  Result<Selection> Select(const SelectRequest& request,
+  Result<Selection> Choose(const SelectRequest& request,
                            const SelectEvidence& evidence) const override {
-    KVC_FAIL_IF_ERROR(CheckSelectRequest(request));
     const std::size_t reused = request.reused_rows();
     KVC_FAIL_IF_ERROR(CheckEvidence("question_attention", evidence.question_attention,
                                     reused * request.layer_count));

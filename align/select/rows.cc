@@ -6,25 +6,10 @@
 #include <string>
 
 namespace kvcommons {
+namespace {
 
-std::size_t SelectRequest::reused_rows() const {
-  std::size_t rows = 0;
-  for (const SelectChunk& chunk : chunks) rows += static_cast<std::size_t>(chunk.end - chunk.begin);
-  return rows;
-}
-
-double ChargedBudget(const SelectRequest& request, const Selection& selection) {
-  const auto reused = static_cast<double>(request.reused_rows());
-  if (reused == 0) return 0;
-  double row_layers = selection.extra_row_layers;
-  row_layers += selection.looked_layers * (reused - static_cast<double>(selection.rows.size()));
-  for (const std::uint32_t depth : selection.depth) {
-    row_layers += std::max(selection.looked_layers, static_cast<double>(depth));
-  }
-  return row_layers / (reused * request.layer_count);
-}
-
-Status CheckSelectRequest(const SelectRequest& request) {
+// Names field, value and limit.
+Status Check(const SelectRequest& request) {
   constexpr std::uint32_t kMaxLayers = 4096;
   if (!(request.budget >= 0 && request.budget <= 1)) {
     return InvalidArgument("budget is " + std::to_string(request.budget) +
@@ -54,6 +39,31 @@ Status CheckSelectRequest(const SelectRequest& request) {
     end = chunk.end;
   }
   return Status();
+}
+
+}  // namespace
+
+std::size_t SelectRequest::reused_rows() const {
+  std::size_t rows = 0;
+  for (const SelectChunk& chunk : chunks) rows += static_cast<std::size_t>(chunk.end - chunk.begin);
+  return rows;
+}
+
+double ChargedBudget(const SelectRequest& request, const Selection& selection) {
+  const auto reused = static_cast<double>(request.reused_rows());
+  if (reused == 0) return 0;
+  double row_layers = selection.extra_row_layers;
+  row_layers += selection.looked_layers * (reused - static_cast<double>(selection.rows.size()));
+  for (const std::uint32_t depth : selection.depth) {
+    row_layers += std::max(selection.looked_layers, static_cast<double>(depth));
+  }
+  return row_layers / (reused * request.layer_count);
+}
+
+Result<Selection> SelectRule::Select(const SelectRequest& request,
+                                     const SelectEvidence& evidence) const {
+  KVC_FAIL_IF_ERROR(Check(request));
+  return Choose(request, evidence);
 }
 
 Status CheckEvidence(std::string_view name, std::span<const float> values, std::size_t wanted) {

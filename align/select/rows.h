@@ -13,7 +13,6 @@
 namespace kvcommons {
 
 // kInvalidArgument, naming field, value and limit.
-Status CheckSelectRequest(const SelectRequest& request);
 Status CheckEvidence(std::string_view name, std::span<const float> values, std::size_t wanted);
 
 // Positions of all reused rows, in the chunks' order.

@@ -88,7 +88,11 @@ class SelectRule {
   virtual SelectNeeds Needs(std::uint32_t layer_count) const = 0;
   // kInvalidArgument: a request out of its limits, evidence of another length than needed, or a
   // budget that the rule's looking alone exceeds (the message names both).
-  virtual Result<Selection> Select(const SelectRequest& request,
+  Result<Selection> Select(const SelectRequest& request, const SelectEvidence& evidence) const;
+
+ private:
+  // REQUIRES: the request is within its limits; Select() checked it.
+  virtual Result<Selection> Choose(const SelectRequest& request,
                                    const SelectEvidence& evidence) const = 0;
 };
 
