@@ -3,6 +3,7 @@
 #include <Eigen/Dense>
 #include <algorithm>
 #include <cmath>
+#include <random>
 #include <string>
 
 namespace kvcommons {
@@ -35,29 +36,70 @@ Status Check(const PrefaceRows& rows) {
 }
 
 // Adds M Mᵀ of one of K and V to `covariance`: deviations from the mean over prefaces, divided by
-// their root mean square over the chunk, a row's side by side.
+// their root mean square over the chunk, a row's side by side. In fp32: what is learned from is no
+// more exact than that. Fills the lower triangle.
 void AddDeviations(const PrefaceRows& rows, std::span<const float> planes, Matrix& covariance) {
+  using Plane = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
   const auto prefaces = static_cast<Index>(rows.preface_count);
   const auto count = static_cast<Index>(rows.row_count);
   const auto elements = static_cast<Index>(rows.row_elements);
-  using Plane =
-      Eigen::Map<const Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>>;
   const auto plane = [&](Index i) {
-    return Plane(planes.data() + i * count * elements, count, elements).cast<double>();
+    return Eigen::Map<const Plane>(planes.data() + i * count * elements, count, elements);
   };
-  Matrix mean = Matrix::Zero(count, elements);
+  Plane mean = Plane::Zero(count, elements);
   for (Index i = 0; i < prefaces; ++i) mean += plane(i);
-  mean /= static_cast<double>(prefaces);
-  Matrix sum = Matrix::Zero(count, count);
+  mean /= static_cast<float>(prefaces);
+  Plane sum = Plane::Zero(count, count);
   double squares = 0;
   for (Index i = 0; i < prefaces; ++i) {
-    const Matrix deviation = plane(i) - mean;
-    squares += deviation.squaredNorm();
-    sum.noalias() += deviation * deviation.transpose();
+    const Plane deviation = plane(i) - mean;
+    squares += static_cast<double>(deviation.squaredNorm());
+    sum.selfadjointView<Eigen::Lower>().rankUpdate(deviation);
   }
   if (squares > 0) {
-    covariance += sum * (static_cast<double>(prefaces * count * elements) / squares);
+    covariance += sum.cast<double>() * (static_cast<double>(prefaces * count * elements) / squares);
   }
+}
+
+struct Eigenpairs {
+  Eigen::VectorXd values;  // the largest first
+  Matrix vectors;          // a column each
+};
+
+// The `count` largest eigenpairs of a positive semidefinite matrix: all of them for few rows, by
+// subspace iteration for more, where the others would cost ten times as much.
+Result<Eigenpairs> LargestEigenpairs(const Matrix& matrix, Index count) {
+  constexpr Index kSolveWholeMax = 64;
+  constexpr Index kSpare = 8;  // extra directions, which make the wanted ones converge fast
+  constexpr int kMaxSteps = 60;
+  constexpr double kConverged = 1e-7;  // of the trace
+  const Index rows = matrix.rows();
+  if (rows <= std::max(kSolveWholeMax, count + kSpare)) {
+    const Eigen::SelfAdjointEigenSolver<Matrix> solver(matrix);  // ascending
+    if (solver.info() != Eigen::Success) return Fail(Internal("eigenvalues did not converge"));
+    return Eigenpairs{solver.eigenvalues().reverse().head(count),
+                      solver.eigenvectors().rowwise().reverse().leftCols(count)};
+  }
+  std::mt19937_64 random(1);  // Raw numbers: the same on every machine.
+  Matrix basis(rows, count + kSpare);
+  for (Index i = 0; i < basis.size(); ++i) {
+    basis.data()[i] = static_cast<double>(random() >> 11) * 0x1p-52 - 1;
+  }
+  Eigenpairs pairs;
+  Eigen::VectorXd before = Eigen::VectorXd::Zero(count);
+  for (int step = 0; step < kMaxSteps; ++step) {
+    const Matrix image = matrix * basis;
+    const Eigen::HouseholderQR<Matrix> qr(image);
+    basis = qr.householderQ() * Matrix::Identity(rows, count + kSpare);
+    const Eigen::SelfAdjointEigenSolver<Matrix> inner(basis.transpose() * (matrix * basis));
+    if (inner.info() != Eigen::Success) return Fail(Internal("eigenvalues did not converge"));
+    basis = (basis * inner.eigenvectors().rowwise().reverse()).eval();
+    pairs.values = inner.eigenvalues().reverse().head(count);
+    if ((pairs.values - before).cwiseAbs().maxCoeff() <= kConverged * matrix.trace()) break;
+    before = pairs.values;
+  }
+  pairs.vectors = basis.leftCols(count);
+  return pairs;
 }
 
 }  // namespace
@@ -72,20 +114,20 @@ Result<LayerLoadings> LearnLoadings(const PrefaceRows& rows) {
   const double prefaces = rows.preface_count;
   covariance *= prefaces / (prefaces - 1) / (2.0 * prefaces * rows.row_elements);
 
-  const Eigen::SelfAdjointEigenSolver<Matrix> solver(covariance);  // eigenvalues ascend
-  if (solver.info() != Eigen::Success) return Fail(Internal("eigenvalues did not converge"));
+  covariance.triangularView<Eigen::StrictlyUpper>() = covariance.transpose();
   LayerLoadings loadings;
   loadings.rank = std::min(kLoadingsRank, rows.row_count);
   const auto rank = static_cast<Index>(loadings.rank);
+  const Result<Eigenpairs> pairs = LargestEigenpairs(covariance, rank);
+  if (!pairs) return Fail(pairs.error());
   loadings.values.resize(static_cast<std::size_t>(count * rank));
   double kept = 0;
   for (Index k = 0; k < rank; ++k) {
-    const Index from = count - 1 - k;  // the largest first
-    const double value = std::max(0.0, solver.eigenvalues()[from]);
+    const double value = std::max(0.0, pairs->values[k]);
     kept += value;
     // A vector's sign is free: its largest element is positive, so that equal input gives equal
     // bytes whatever the solver.
-    const auto vector = solver.eigenvectors().col(from);
+    const auto vector = pairs->vectors.col(k);
     Index largest = 0;
     vector.cwiseAbs().maxCoeff(&largest);
     const double scale = std::sqrt(value) * (vector[largest] < 0 ? -1 : 1);
