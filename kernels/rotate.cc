@@ -8,7 +8,6 @@
   (HWY_SSSE3 | HWY_SSE4 | HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128)
 #include "kernels/rotate.h"
 
-#include <algorithm>
 #include <cstdint>
 #include <cstring>
 
@@ -18,6 +17,7 @@
 #include "hwy/highway.h"
 #include "kernels/scalar_rotation.h"
 #include "kernels/stream_copy.h"
+#include "kernels/vector_elements-inl.h"
 
 #ifndef KVCOMMONS_KERNELS_ROTATE_JOB
 #define KVCOMMONS_KERNELS_ROTATE_JOB
@@ -41,129 +41,6 @@ HWY_BEFORE_NAMESPACE();
 namespace kvcommons::HWY_NAMESPACE {
 
 #if HWY_NATIVE_FMA
-
-namespace hn = hwy::HWY_NAMESPACE;
-
-using DF = hn::ScalableTag<float>;
-using VF = hn::Vec<DF>;
-using DU = hn::RebindToUnsigned<DF>;
-using D16 = hn::ScalableTag<std::uint16_t>;
-
-template <typename T>
-HWY_INLINE T* As(std::byte* p) {
-  return reinterpret_cast<T*>(p);
-}
-template <typename T>
-HWY_INLINE const T* As(const std::byte* p) {
-  return reinterpret_cast<const T*>(p);
-}
-
-template <class D, class V, typename T>
-HWY_INLINE void Put(D d, V v, T* to, bool stream) {
-  if (stream) {
-    hn::Stream(v, d, to);
-  } else {
-    hn::StoreU(v, d, to);
-  }
-}
-
-HWY_INLINE VF QuietNan(VF v) {
-  const DF df;
-  const auto nan = hn::BitCast(df, hn::Set(DU(), scalar::kQuietNan));
-  return hn::IfThenElse(hn::IsNaN(v), nan, v);
-}
-
-HWY_INLINE hn::Vec<DU> RoundToBf16InUpperHalf(VF v) {
-  const DU du;
-  const auto bits = hn::BitCast(du, QuietNan(v));
-  const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(du, 1));
-  // The quiet NaN has zero low bits and an even upper half, so the addition cannot make it
-  // infinity.
-  static_assert((scalar::kQuietNan & 0x1FFFF) == 0);
-  return hn::Add(bits, hn::Add(odd, hn::Set(du, 0x7FFF)));
-}
-
-// Loads and stores 2N elements, N = Lanes(DF), as two vectors of fp32. The order is the type's:
-// fp16 and fp32 give elements [0, N) and [N, 2N), bf16 the even ones and the odd ones, since both
-// halves of a 32-bit lane become fp32 by a shift or a mask.
-template <ElementType kType>
-HWY_INLINE void Load2(const std::byte* from, VF& v0, VF& v1) {
-  const DF df;
-  const DU du;
-  const std::size_t n = hn::Lanes(df);
-  if constexpr (kType == ElementType::kFp32) {
-    v0 = hn::LoadU(df, As<float>(from));
-    v1 = hn::LoadU(df, As<float>(from) + n);
-  } else if constexpr (kType == ElementType::kFp16) {
-    const hn::Rebind<hwy::float16_t, DF> dh;
-    v0 = hn::PromoteTo(df, hn::LoadU(dh, As<hwy::float16_t>(from)));
-    v1 = hn::PromoteTo(df, hn::LoadU(dh, As<hwy::float16_t>(from) + n));
-  } else {
-    const auto both = hn::LoadU(du, As<std::uint32_t>(from));
-    v0 = hn::BitCast(df, hn::ShiftLeft<16>(both));
-    v1 = hn::BitCast(df, hn::And(both, hn::Set(du, 0xFFFF0000u)));
-  }
-}
-
-template <ElementType kType, bool kStream>
-HWY_INLINE void Store2(VF v0, VF v1, std::byte* to) {
-  const DF df;
-  const DU du;
-  const std::size_t n = hn::Lanes(df);
-  if constexpr (kType == ElementType::kFp32) {
-    Put(df, QuietNan(v0), As<float>(to), kStream);
-    Put(df, QuietNan(v1), As<float>(to) + n, kStream);
-  } else if constexpr (kType == ElementType::kFp16) {
-    const hn::Rebind<hwy::float16_t, DF> dh;
-    const hn::RebindToUnsigned<decltype(dh)> dhu;
-    const auto low = hn::BitCast(dhu, hn::DemoteTo(dh, QuietNan(v0)));
-    const auto high = hn::BitCast(dhu, hn::DemoteTo(dh, QuietNan(v1)));
-    Put(D16(), hn::Combine(D16(), high, low), As<std::uint16_t>(to), kStream);
-  } else {
-    const auto even = hn::ShiftRight<16>(RoundToBf16InUpperHalf(v0));
-    const auto odd = hn::And(RoundToBf16InUpperHalf(v1), hn::Set(du, 0xFFFF0000u));
-    Put(du, hn::Or(even, odd), As<std::uint32_t>(to), kStream);
-  }
-}
-
-// cos and sin in the order and number in which RotateHead() meets them.
-struct Tables {
-  HWY_ALIGN float c[kRotaryDimMax];
-  HWY_ALIGN float s[kRotaryDimMax];
-};
-
-template <ElementType kType, PairLayout kLayout>
-void FillTables(const RotationTable& table, Tables& out) {
-  const std::size_t n = hn::Lanes(DF());
-  const std::size_t pair_count = table.cos().size();
-  const float* cosine = table.cos().data();
-  const float* sine = table.sin().data();
-  if constexpr (kLayout == PairLayout::kInterleaved && kType != ElementType::kBf16) {
-    for (std::size_t pair = 0; pair < pair_count; ++pair) {
-      out.c[2 * pair] = out.c[2 * pair + 1] = cosine[pair];
-      out.s[2 * pair] = -sine[pair];
-      out.s[2 * pair + 1] = sine[pair];
-    }
-  } else if constexpr (kLayout == PairLayout::kHalfSplit && kType == ElementType::kBf16) {
-    for (std::size_t group = 0; group + 2 * n <= pair_count; group += 2 * n) {
-      for (std::size_t i = 0; i < n; ++i) {
-        for (std::size_t odd = 0; odd < 2; ++odd) {
-          out.c[group + odd * n + i] = cosine[group + 2 * i + odd];
-          out.s[group + odd * n + i] = sine[group + 2 * i + odd];
-        }
-      }
-    }
-  } else {
-    std::copy_n(cosine, pair_count, out.c);
-    std::copy_n(sine, pair_count, out.s);
-  }
-}
-
-HWY_INLINE void RotateVectors(VF& a, VF& b, VF c, VF s) {
-  const VF first = a;
-  a = hn::NegMulAdd(b, s, hn::Mul(first, c));
-  b = hn::MulAdd(first, s, hn::Mul(b, c));
-}
 
 // The rotary elements of one head.
 template <ElementType kType, PairLayout kLayout, bool kStream>
