@@ -87,7 +87,8 @@ TEST_F(Compose, EveryRuleRunsWithinItsBudget) {
     const double kl = KlOf({std::string(rule), 0.5, true, 1}, &report);
     EXPECT_LT(kl, 1) << rule;
     // Rows run to the end whatever depth a rule gave them.
-    EXPECT_LE(report.charged, rule == "relaxed" ? 1.0 : 0.5 + 1e-9) << rule;
+    const bool shrinks = rule == "relaxed" || rule == "deviation-gradual";
+    EXPECT_LE(report.charged, shrinks ? 1.0 : 0.5 + 1e-9) << rule;
   }
 }
 

@@ -9,18 +9,20 @@ namespace {
 
 using Maker = std::unique_ptr<SelectRule> (*)();
 
-constexpr std::array<std::pair<std::string_view, Maker>, 12> kRules = {{
+constexpr std::array<std::pair<std::string_view, Maker>, 14> kRules = {{
     {"none", MakeNoneRule},
     {"all", MakeAllRule},
     {"random", MakeRandomRule},
     {"boundary", MakeBoundaryRule},
     {"deviation", MakeValueDeviationRule},
     {"deviation-k", MakeKeyDeviationRule},
+    {"deviation-gradual", MakeGradualDeviationRule},
     {"dhd", MakeDhdRule},
     {"document", MakeDocumentRule},
     {"query", MakeQueryRule},
     {"query-anchored", MakeAnchoredQueryRule},
     {"relaxed", MakeRelaxedRule},
+    {"shift", MakeShiftRule},
     {"design", MakeDesignRule},
 }};
 

@@ -15,11 +15,13 @@ std::unique_ptr<SelectRule> MakeRandomRule();
 std::unique_ptr<SelectRule> MakeBoundaryRule();
 std::unique_ptr<SelectRule> MakeValueDeviationRule();
 std::unique_ptr<SelectRule> MakeKeyDeviationRule();
+std::unique_ptr<SelectRule> MakeGradualDeviationRule();
 std::unique_ptr<SelectRule> MakeDhdRule();
 std::unique_ptr<SelectRule> MakeDocumentRule();
 std::unique_ptr<SelectRule> MakeQueryRule();
 std::unique_ptr<SelectRule> MakeAnchoredQueryRule();
 std::unique_ptr<SelectRule> MakeRelaxedRule();
+std::unique_ptr<SelectRule> MakeShiftRule();
 std::unique_ptr<SelectRule> MakeDesignRule();
 
 }  // namespace kvcommons
