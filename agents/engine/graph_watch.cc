@@ -7,6 +7,9 @@
 #include <cmath>
 #include <cstring>
 #include <string_view>
+#include <utility>
+
+#include "kernels/attention_scores.h"
 
 namespace kvcommons {
 namespace {
@@ -45,8 +48,7 @@ bool GraphWatch::Callback(ggml_tensor* node, bool ask, void* self) {
   auto* watch = static_cast<GraphWatch*>(self);
   if (watch->mode_ == Mode::kIdle) return false;
   if (ask) return watch->Ask(node);
-  watch->Done(node);
-  return true;  // go on
+  return watch->Done(node);
 }
 
 CacheMemory GraphWatch::EndCapture(std::uint32_t head_dim) {
@@ -102,16 +104,19 @@ bool GraphWatch::Ask(const ggml_tensor* node) {
     PatchMask(SourceNamed(node, kMask));
     patched_end_ = static_cast<std::uint32_t>(cells_.size());
   }
-  return WantsProbe();
+  return WantsProbe() || layer_ == pass_.last_layer;
 }
 
-void GraphWatch::Done(const ggml_tensor* node) {
-  if (mode_ != Mode::kPass) return;
+// False ends the computation of this ubatch.
+bool GraphWatch::Done(const ggml_tensor* node) {
+  if (mode_ != Mode::kPass) return true;
   if (node->op == GGML_OP_SET_ROWS) {
     CallHook();
   } else if (IsAttention(node)) {
-    Probe(node);
+    if (WantsProbe()) Probe(node);
+    return layer_ != pass_.last_layer;
   }
+  return true;
 }
 
 void GraphWatch::NoteKeyWrite(const ggml_tensor* node, const ggml_tensor* indices) {
@@ -193,88 +198,111 @@ void GraphWatch::CallHook() {
 }
 
 bool GraphWatch::WantsProbe() const {
-  if (pass_.probed == nullptr || pass_.probe_rows.empty()) return false;
-  return std::binary_search(pass_.probe_layers.begin(), pass_.probe_layers.end(), layer_);
+  return pass_.probe != nullptr && !pass_.probe->rows.empty() &&
+         std::binary_search(pass_.probe->layers.begin(), pass_.probe->layers.end(), layer_);
 }
 
 void GraphWatch::Probe(const ggml_tensor* node) {
+  const AttentionProbe& probe = *pass_.probe;
+  const bool flash = node->op == GGML_OP_FLASH_ATTN_EXT;
+  const auto heads = static_cast<std::uint32_t>(flash ? node->src[0]->ne[2] : node->ne[2]);
+  const std::uint32_t group = heads / (memory_.row_elements / head_dim_);
+  std::vector<float> line;
   for (std::size_t row = ubatch_begin_; row < cells_.size(); ++row) {
     const Position position = pass_.positions[row];
-    if (!std::binary_search(pass_.probe_rows.begin(), pass_.probe_rows.end(), position)) continue;
+    if (!std::binary_search(probe.rows.begin(), probe.rows.end(), position)) continue;
+    std::vector<AttentionWeights>& results = *pass_.probed;
+    // With several ubatches a layer comes again.
+    auto into = results.end();
+    if (probe.sum_rows) {
+      into = std::find_if(results.begin(), results.end(),
+                          [&](const AttentionWeights& sum) { return sum.layer == layer_; });
+    }
+    if (into == results.end()) {
+      AttentionWeights fresh;
+      fresh.layer = layer_;
+      fresh.row = probe.sum_rows ? AttentionWeights::kSum : position;
+      fresh.head_count = heads;
+      fresh.columns = static_cast<std::uint32_t>(probe.sum_rows ? probe.rows.back() : position) + 1;
+      fresh.weights.assign(std::size_t{heads} * fresh.columns, 0.0F);
+      if (probe.outputs) fresh.outputs.assign(std::size_t{heads} * head_dim_, 0.0F);
+      into = results.insert(results.end(), std::move(fresh));
+    }
+    AttentionWeights& result = *into;
     const auto in_ubatch = static_cast<std::uint32_t>(row - ubatch_begin_);
-    AttentionWeights weights;
-    weights.layer = layer_;
-    weights.row = position;
-    const bool flash = node->op == GGML_OP_FLASH_ATTN_EXT;
-    weights.head_count = static_cast<std::uint32_t>(flash ? node->src[0]->ne[2] : node->ne[2]);
-    weights.weights.assign(weights.head_count * (static_cast<std::size_t>(position) + 1), 0.0F);
-    if (flash) {
-      ProbeFlash(node, in_ubatch, weights);
-    } else {
-      ProbeSoftMax(node, in_ubatch, weights);
-    }
-    pass_.probed->push_back(std::move(weights));
-  }
-}
-
-// Flash attention never forms the weights, so they are computed from the query and the cached keys.
-void GraphWatch::ProbeFlash(const ggml_tensor* node, std::uint32_t batch_row,
-                            AttentionWeights& weights) const {
-  const ggml_tensor* query = node->src[0];  // [head_dim, rows, heads], fp32
-  const float scale = OpParameter(node, 0);
-  const float soft_cap = OpParameter(node, 2);
-  const std::size_t columns = static_cast<std::size_t>(weights.row) + 1;
-  const std::uint32_t kv_heads = memory_.row_elements / head_dim_;
-  const std::uint32_t group = weights.head_count / kv_heads;
-  const std::byte* keys = memory_.layers[layer_].key;
-  std::vector<float> key_row(memory_.row_elements);
-  std::vector<double> totals(weights.head_count, 0.0);
-  std::vector<float> peaks(weights.head_count, -INFINITY);
-
-  for (std::size_t column = 0; column < columns; ++column) {
-    const std::int32_t cell = pass_.cell_of_position[column];
-    if (cell < 0) continue;
-    LoadRow(memory_.type, keys + static_cast<std::size_t>(cell) * memory_.row_bytes(),
-            memory_.element_bytes(), key_row);
-    for (std::uint32_t head = 0; head < weights.head_count; ++head) {
-      const auto* q =
-          reinterpret_cast<const float*>(static_cast<const std::byte*>(query->data) +
-                                         batch_row * query->nb[1] + head * query->nb[2]);
-      const float* k = key_row.data() + (head / group) * head_dim_;
-      float dot = 0;
-      for (std::uint32_t i = 0; i < head_dim_; ++i) dot += q[i] * k[i];
-      float score = dot * scale;
-      if (soft_cap != 0) score = soft_cap * std::tanh(score / soft_cap);
-      weights.weights[head * columns + column] = score;
-      peaks[head] = std::max(peaks[head], score);
-    }
-  }
-  for (int step = 0; step < 2; ++step) {
-    for (std::size_t column = 0; column < columns; ++column) {
-      if (pass_.cell_of_position[column] < 0) continue;
-      for (std::uint32_t head = 0; head < weights.head_count; ++head) {
-        float& weight = weights.weights[head * columns + column];
-        if (step == 0) {
-          weight = std::exp(weight - peaks[head]);
-          totals[head] += weight;
-        } else {
-          weight = static_cast<float>(weight / totals[head]);
-        }
+    line.resize(static_cast<std::size_t>(position) + 1);
+    for (std::uint32_t head = 0; head < heads; ++head) {
+      if (flash) {
+        FlashWeights(node, in_ubatch, head, line);
+      } else {
+        SoftMaxWeights(node, in_ubatch, head, line);
+      }
+      float* sums = &result.weights[std::size_t{head} * result.columns];
+      for (std::size_t column = 0; column < line.size(); ++column) sums[column] += line[column];
+      if (probe.outputs) {
+        AddOutput(line, head / group,
+                  std::span(result.outputs).subspan(std::size_t{head} * head_dim_, head_dim_));
       }
     }
   }
 }
 
-void GraphWatch::ProbeSoftMax(const ggml_tensor* node, std::uint32_t batch_row,
-                              AttentionWeights& weights) const {
-  const std::size_t columns = static_cast<std::size_t>(weights.row) + 1;
-  for (std::uint32_t head = 0; head < weights.head_count; ++head) {
-    const auto* line = reinterpret_cast<const float*>(static_cast<const std::byte*>(node->data) +
-                                                      batch_row * node->nb[1] + head * node->nb[2]);
-    for (std::size_t column = 0; column < columns; ++column) {
-      const std::int32_t cell = pass_.cell_of_position[column];
-      if (cell >= 0) weights.weights[head * columns + column] = line[cell];
+// Flash attention never forms the weights, so they are computed from the query and the cached keys.
+void GraphWatch::FlashWeights(const ggml_tensor* node, std::uint32_t batch_row, std::uint32_t head,
+                              std::span<float> weights) const {
+  const ggml_tensor* query = node->src[0];  // [head_dim, rows, heads], fp32
+  const float scale = OpParameter(node, 0);
+  const float soft_cap = OpParameter(node, 2);
+  const auto group = static_cast<std::uint32_t>(query->ne[2]) / (memory_.row_elements / head_dim_);
+  const auto* q = reinterpret_cast<const float*>(static_cast<const std::byte*>(query->data) +
+                                                 batch_row * query->nb[1] + head * query->nb[2]);
+  const std::byte* keys =
+      memory_.layers[layer_].key + std::size_t{head / group} * head_dim_ * memory_.element_bytes();
+  const std::span<const std::int32_t> cells = pass_.cell_of_position;
+  AttentionScores(memory_.type, {q, head_dim_}, keys, memory_.row_bytes(),
+                  cells.first(weights.size()), scale, weights);
+  if (soft_cap != 0) {
+    for (float& score : weights) score = soft_cap * std::tanh(score / soft_cap);
+  }
+  float peak = -INFINITY;
+  for (std::size_t column = 0; column < weights.size(); ++column) {
+    if (cells[column] >= 0) peak = std::max(peak, weights[column]);
+  }
+  double total = 0;
+  for (std::size_t column = 0; column < weights.size(); ++column) {
+    weights[column] = cells[column] < 0 ? 0.0F : std::exp(weights[column] - peak);
+    total += weights[column];
+  }
+  for (float& weight : weights) weight = static_cast<float>(weight / total);
+}
+
+void GraphWatch::SoftMaxWeights(const ggml_tensor* node, std::uint32_t batch_row,
+                                std::uint32_t head, std::span<float> weights) const {
+  const auto* line = reinterpret_cast<const float*>(static_cast<const std::byte*>(node->data) +
+                                                    batch_row * node->nb[1] + head * node->nb[2]);
+  for (std::size_t column = 0; column < weights.size(); ++column) {
+    const std::int32_t cell = pass_.cell_of_position[column];
+    weights[column] = cell >= 0 ? line[cell] : 0.0F;
+  }
+}
+
+void GraphWatch::AddOutput(std::span<const float> weights, std::uint32_t kv_head,
+                           std::span<float> output) const {
+  const std::size_t element = memory_.element_bytes();
+  const std::byte* values = memory_.layers[layer_].value;
+  std::vector<float> row(head_dim_);
+  for (std::size_t column = 0; column < weights.size(); ++column) {
+    const std::int32_t cell = pass_.cell_of_position[column];
+    if (cell < 0 || weights[column] == 0) continue;
+    const auto at = static_cast<std::size_t>(cell);
+    const std::size_t first = std::size_t{kv_head} * head_dim_;
+    if (memory_.value_transposed) {
+      LoadRow(memory_.type, values + (first * memory_.cell_count + at) * element,
+              memory_.cell_count * element, row);
+    } else {
+      LoadRow(memory_.type, values + at * memory_.row_bytes() + first * element, element, row);
     }
+    for (std::uint32_t e = 0; e < head_dim_; ++e) output[e] += weights[column] * row[e];
   }
 }
 

@@ -37,10 +37,10 @@ class GraphWatch {
     std::span<const std::uint32_t> earlier_rows;
     // Filled as cells become known.
     std::span<std::int32_t> cell_of_position;
-    const LayerHook* hook = nullptr;              // null: none
-    std::span<const Position> probe_rows;         // ascending; empty: no probe
-    std::span<const std::uint32_t> probe_layers;  // ascending
+    const LayerHook* hook = nullptr;        // null: none
+    const AttentionProbe* probe = nullptr;  // rows and layers ascending; null: none
     std::vector<AttentionWeights>* probed = nullptr;
+    std::uint32_t last_layer = ~0u;  // computing ends behind the attention of this one
   };
 
   // Before the first pass of a context: the next decode records where the cache lies.
@@ -60,16 +60,19 @@ class GraphWatch {
   enum class Mode { kIdle, kCapture, kPass };
 
   bool Ask(const ggml_tensor* node);
-  void Done(const ggml_tensor* node);
+  bool Done(const ggml_tensor* node);
   void NoteKeyWrite(const ggml_tensor* node, const ggml_tensor* indices);
   void PatchMask(const ggml_tensor* mask) const;
   void CallHook();
   bool WantsProbe() const;
   void Probe(const ggml_tensor* node);
-  void ProbeFlash(const ggml_tensor* node, std::uint32_t batch_row,
-                  AttentionWeights& weights) const;
-  void ProbeSoftMax(const ggml_tensor* node, std::uint32_t batch_row,
-                    AttentionWeights& weights) const;
+  // Softmax weights of one head of the row `batch_row`, for the columns [0, weights.size()).
+  void FlashWeights(const ggml_tensor* node, std::uint32_t batch_row, std::uint32_t head,
+                    std::span<float> weights) const;
+  void SoftMaxWeights(const ggml_tensor* node, std::uint32_t batch_row, std::uint32_t head,
+                      std::span<float> weights) const;
+  void AddOutput(std::span<const float> weights, std::uint32_t kv_head,
+                 std::span<float> output) const;
 
   Mode mode_ = Mode::kIdle;
   CacheMemory memory_;

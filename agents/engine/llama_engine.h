@@ -100,12 +100,24 @@ class LayerView {
 
 using LayerHook = std::function<void(const LayerView& view)>;
 
-// Softmax attention of one computed row in one layer.
+// What a probe looks at in a pass, and what it keeps.
+struct AttentionProbe {
+  std::vector<Position> rows;  // those that the pass does not compute give nothing
+  std::vector<std::uint32_t> layers;
+  bool sum_rows = false;  // one result a layer, the sum over the rows, instead of one for each
+  bool outputs = false;   // also what each row reads: Σ weight × V
+};
+
+// Softmax attention of one computed row in one layer, or of several summed.
 struct AttentionWeights {
+  static constexpr Position kSum = -1;
+
   std::uint32_t layer = 0;
-  Position row = 0;
+  Position row = 0;              // or kSum
   std::uint32_t head_count = 0;  // query heads
-  std::vector<float> weights;    // [head][position 0 .. row]; 0 where no row is held
+  std::uint32_t columns = 0;     // positions 0 .. row, or .. the last summed row
+  std::vector<float> weights;    // [head][columns]; 0 where no row is held
+  std::vector<float> outputs;    // [head][head_dim], where asked for
 };
 
 class Engine {
@@ -154,6 +166,10 @@ class Engine {
   // `logit_rows`: how many of the last computed rows get logits.
   virtual Status Run(std::span<const TokenId> prompt, std::span<const TokenRun> runs,
                      std::uint32_t logit_rows = 1) = 0;
+  // The same up to the attention of layer `last`, and then forgets the rows it computed: for a
+  // probe or a hook that needs no more. kUnsupported by way of the state blob.
+  virtual Status RunUpTo(std::uint32_t last, std::span<const TokenId> prompt,
+                         std::span<const TokenRun> runs) = 0;
   // A prompt's rows [held_end(), prompt.size()): the plain continuation.
   Status RunRest(std::span<const TokenId> prompt, std::uint32_t logit_rows = 1);
   // The next token at position held_end(), with logits: one step of generation.
@@ -177,10 +193,8 @@ class Engine {
   // with a hook is refused (kUnsupported).
   virtual void SetLayerHook(LayerHook hook) = 0;
 
-  // Records softmax attention of these rows in these layers during the next Run only; rows that the
-  // Run does not compute give nothing. kUnsupported by way of the state blob.
-  virtual Status ProbeAttention(std::span<const Position> rows,
-                                std::span<const std::uint32_t> layers) = 0;
+  // Records softmax attention during the next pass only. kUnsupported by way of the state blob.
+  virtual Status ProbeAttention(AttentionProbe probe) = 0;
   // What the last Run recorded, by layer, then row.
   virtual const std::vector<AttentionWeights>& probed() const = 0;
 

@@ -306,6 +306,32 @@ Status LlamaWorker::Run(std::span<const TokenId> prompt, std::span<const TokenRu
   return Decode(prompt, 0, *plan, logit_rows);
 }
 
+Status LlamaWorker::RunUpTo(std::uint32_t last, std::span<const TokenId> prompt,
+                            std::span<const TokenRun> runs) {
+  if (!in_memory_) {
+    return Unsupported("a pass is cut short in the cache's memory, and rows go by the state blob");
+  }
+  if (last >= profile_.layer_count) {
+    return InvalidArgument("the last layer is " + std::to_string(last) + "; the limit is 0 to " +
+                           std::to_string(profile_.layer_count - 1));
+  }
+  last_layer_ = last;
+  const Status ran = Run(prompt, runs, 1);
+  last_layer_ = ~0u;
+  KVC_RETURN_IF_ERROR(ran);
+  // Their deeper layers hold whatever lay in those cells before.
+  logit_rows_ = 0;
+  for (const Position position : batch_positions_) {
+    if (!llama_memory_seq_rm(memory_, 0, position, position + 1)) {
+      Clear();
+      return Internal("llama.cpp cannot remove row " + std::to_string(position));
+    }
+    cell_of_position_[static_cast<std::size_t>(position)] = -1;
+  }
+  NoteHeld();
+  return Status();
+}
+
 Status LlamaWorker::RunToken(TokenId token) {
   if (held_tokens_ != static_cast<std::uint32_t>(held_end_)) {
     return InvalidArgument("the cache has holes below position " + std::to_string(held_end_) +
@@ -432,16 +458,15 @@ Status LlamaWorker::DecodeBatch(std::span<const Position> positions,
   pass.earlier_rows = earlier_rows;
   pass.cell_of_position = cell_of_position_;
   pass.hook = hook_ ? &hook_ : nullptr;
-  pass.probe_rows = probe_rows_;
-  pass.probe_layers = probe_layers_;
+  pass.probe = &probe_;
   pass.probed = &probed_;
+  pass.last_layer = last_layer_;
   TakeLlamaComplaint();
   watch_->BeginPass(pass);
   const std::int32_t code = llama_decode(context_.get(), batch);
   if (code == 0) llama_synchronize(context_.get());
   const bool seen = watch_->EndPass();
-  probe_rows_.clear();
-  probe_layers_.clear();
+  probe_ = AttentionProbe();
   if (code == 0 && seen) {
     std::stable_sort(probed_.begin(), probed_.end(),
                      [](const AttentionWeights& a, const AttentionWeights& b) {
@@ -466,27 +491,25 @@ std::span<const float> LlamaWorker::Logits(std::uint32_t i) const {
   return {logits, vocabulary_size()};
 }
 
-Status LlamaWorker::ProbeAttention(std::span<const Position> rows,
-                                   std::span<const std::uint32_t> layers) {
+Status LlamaWorker::ProbeAttention(AttentionProbe probe) {
   if (!in_memory_) {
     return Unsupported("a probe needs the cache's memory, and rows go by the state blob here");
   }
-  for (const Position row : rows) {
+  for (const Position row : probe.rows) {
     if (row < 0 || row >= static_cast<Position>(context_tokens())) {
       return InvalidArgument("probed row is " + std::to_string(row) + "; the limit is 0 to " +
                              std::to_string(context_tokens() - 1));
     }
   }
-  for (const std::uint32_t layer : layers) {
+  for (const std::uint32_t layer : probe.layers) {
     if (layer >= profile_.layer_count) {
       return InvalidArgument("probed layer is " + std::to_string(layer) + "; the limit is 0 to " +
                              std::to_string(profile_.layer_count - 1));
     }
   }
-  probe_rows_.assign(rows.begin(), rows.end());
-  probe_layers_.assign(layers.begin(), layers.end());
-  std::sort(probe_rows_.begin(), probe_rows_.end());
-  std::sort(probe_layers_.begin(), probe_layers_.end());
+  probe_ = std::move(probe);
+  std::sort(probe_.rows.begin(), probe_.rows.end());
+  std::sort(probe_.layers.begin(), probe_.layers.end());
   return Status();
 }
 

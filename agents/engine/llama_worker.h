@@ -48,8 +48,9 @@ class LlamaWorker final : public Engine {
   std::span<const float> Logits(std::uint32_t i) const override;
   std::uint32_t computed_rows() const override { return computed_rows_; }
   void SetLayerHook(LayerHook hook) override { hook_ = std::move(hook); }
-  Status ProbeAttention(std::span<const Position> rows,
-                        std::span<const std::uint32_t> layers) override;
+  Status ProbeAttention(AttentionProbe probe) override;
+  Status RunUpTo(std::uint32_t last, std::span<const TokenId> prompt,
+                 std::span<const TokenRun> runs) override;
   const std::vector<AttentionWeights>& probed() const override { return probed_; }
 
  private:
@@ -111,8 +112,8 @@ class LlamaWorker final : public Engine {
   std::uint32_t logit_rows_ = 0;
   std::uint32_t computed_rows_ = 0;
   LayerHook hook_;
-  std::vector<Position> probe_rows_;
-  std::vector<std::uint32_t> probe_layers_;
+  AttentionProbe probe_;
+  std::uint32_t last_layer_ = ~0u;  // where the next pass ends
   std::vector<AttentionWeights> probed_;
 };
 

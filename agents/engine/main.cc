@@ -176,6 +176,8 @@ void AddBenchEdits(Program& program, CLI::App& bench) {
   });
 }
 
+void AddBenchFidelity(Program& program, CLI::App& bench);
+
 void AddBench(Program& program) {
   CLI::App* bench = program.app.add_subcommand("bench", "Measures, beside the bound.");
   bench->require_subcommand(1);
@@ -192,6 +194,37 @@ void AddBench(Program& program) {
     };
   });
   AddBenchEdits(program, *bench);
+  AddBenchFidelity(program, *bench);
+}
+
+void AddFidelityOptions(CLI::App* command, kvcommons::FidelityOptions& fidelity) {
+  command->add_option("--rule,--rules", fidelity.rules, "selection rules, with commas")
+      ->delimiter(',')
+      ->capture_default_str();
+  command->add_option("--budget,--budgets", fidelity.budgets, "charged budgets, with commas")
+      ->delimiter(',')
+      ->capture_default_str();
+  command->add_option("--completion", fidelity.completion, "on, off or both")
+      ->capture_default_str();
+  command
+      ->add_option("--variant,--variants", fidelity.variants,
+                   "canonical rows the rules work on: mean, near")
+      ->delimiter(',')
+      ->capture_default_str();
+  command->add_option("--preface-count", fidelity.prefaces, "prefaces that a chunk is made behind")
+      ->capture_default_str()
+      ->check(CLI::Range(2, 64));
+  command->add_option("--passages", fidelity.passages, "passages of a preface")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 64));
+  command->add_option("--max-tokens", fidelity.forced_tokens, "tokens to compare on")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1024));
+  command->add_flag("--answers", fidelity.answers, "also generate answers and give their F1");
+  command->add_flag("--timed", fidelity.timed,
+                    "nothing else runs on this machine: times are worth keeping");
+  command->add_option("--seed", fidelity.seed, "of shuffles, the rule random and intervals")
+      ->capture_default_str();
 }
 
 void AddRag(Program& program) {
@@ -205,31 +238,43 @@ void AddRag(Program& program) {
       ->add_option("--cases", rag->cases_path,
                    "JSON lines of chunks and question; -: standard input")
       ->required();
-  command
-      ->add_option("--prefaces", rag->prefaces_path,
-                   "file of neutral passages, an empty line between them")
-      ->type_name("FILE");
-  command->add_option("--preface-count", rag->prefaces, "prefaces that a chunk is made behind")
-      ->capture_default_str()
-      ->check(CLI::Range(2, 64));
-  command->add_option("--rule", rag->rules, "selection rules, with commas")
-      ->delimiter(',')
-      ->capture_default_str();
-  command->add_option("--budget", rag->budgets, "charged budgets, with commas")
-      ->delimiter(',')
-      ->capture_default_str();
-  command->add_option("--completion", rag->completion, "on, off or both")->capture_default_str();
   command->add_option("--cases-max", rag->cases_max, "at most this many")->capture_default_str();
-  command->add_option("--chunks", rag->chunks_max, "of a case, at most")->capture_default_str();
-  command->add_option("--chunk-tokens", rag->chunk_tokens, "longer chunks are cut")
+  command->add_option("--chunks", rag->limits.chunks_max, "of a case, at most")
       ->capture_default_str();
-  command->add_option("--max-tokens", rag->forced_tokens, "tokens to compare on")
-      ->capture_default_str()
-      ->check(CLI::Range(1, 1024));
-  command->add_option("--seed", rag->seed, "of the rule random and of intervals")
+  command->add_option("--chunk-tokens", rag->limits.chunk_tokens, "longer chunks are cut")
       ->capture_default_str();
+  AddFidelityOptions(command, rag->fidelity);
   command->callback([&program, rag] {
     program.action = [&program, rag] { return kvcommons::RunRagCommand(program.common, *rag); };
+  });
+}
+
+void AddBenchFidelity(Program& program, CLI::App& bench) {
+  CLI::App* command =
+      AddCommand(program, bench, "fidelity",
+                 "Composed prompts of real questions beside full prefill: rules, budgets.");
+  AddEngineOptions(program, command);
+  AddJson(program, command);
+  auto options = std::make_shared<kvcommons::FidelityBenchOptions>();
+  command->add_option("--data", options->data_path, "folder of real data")
+      ->envname("KVCOMMONS_DATA")
+      ->required()
+      ->type_name("DIR");
+  command
+      ->add_option("--setting,--settings", options->settings,
+                   "source and size: cacheblend, musique, hotpotqa; 0.8k, 2k, 5k")
+      ->delimiter(',')
+      ->capture_default_str();
+  command->add_option("--cases", options->cases, "of each setting")->capture_default_str();
+  command
+      ->add_option("--samples", options->samples_path,
+                   "keep measured cases in FILE; those that are there are not made again")
+      ->type_name("FILE");
+  AddFidelityOptions(command, options->fidelity);
+  command->callback([&program, options] {
+    program.action = [&program, options] {
+      return kvcommons::RunFidelityBench(program.common, *options);
+    };
   });
 }
 

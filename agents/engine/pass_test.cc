@@ -225,7 +225,7 @@ TEST(AttentionProbeTest, SumsToOneAndFlashEqualsSoftMax) {
   for (int i = 0; i < 2; ++i) {
     Engine& engine = SharedEngine(i == 0 ? TestEngine::kExact : TestEngine::kExactFlash);
     ASSERT_TRUE(engine.RunRest(Head(20)).ok());
-    ASSERT_TRUE(engine.ProbeAttention(rows, layers).ok());
+    ASSERT_TRUE(engine.ProbeAttention({rows, layers}).ok());
     // Row 2 in a run of its own, row 25 sees it through the patched mask.
     const std::vector<TokenRun> runs{{2, 3}, {20, 40}};
     ASSERT_TRUE(engine.Run(Head(40), runs).ok());
@@ -255,6 +255,66 @@ TEST(AttentionProbeTest, SumsToOneAndFlashEqualsSoftMax) {
   }
 }
 
+TEST(AttentionProbeTest, ASumIsTheSumOfItsRows) {
+  KVC_NEEDS_MODEL();
+  for (const TestEngine kind : {TestEngine::kExact, TestEngine::kExactFlash}) {
+    Engine& engine = SharedEngine(kind);
+    std::vector<std::vector<AttentionWeights>> seen;
+    for (const bool sum : {false, true}) {
+      engine.Clear();
+      ASSERT_TRUE(engine.ProbeAttention({{30, 5, 39}, {3, 7}, sum, true}).ok());
+      ASSERT_TRUE(engine.RunRest(Head(40)).ok());
+      seen.push_back(engine.probed());
+    }
+    ASSERT_EQ(seen[0].size(), 6U);
+    ASSERT_EQ(seen[1].size(), 2U);
+    for (std::size_t layer = 0; layer < 2; ++layer) {
+      const AttentionWeights& sum = seen[1][layer];
+      EXPECT_EQ(sum.row, AttentionWeights::kSum);
+      ASSERT_EQ(sum.columns, 40U);
+      std::vector<float> weights(sum.weights.size(), 0), outputs(sum.outputs.size(), 0);
+      for (std::size_t row = 0; row < 3; ++row) {
+        const AttentionWeights& one = seen[0][3 * layer + row];
+        for (std::uint32_t head = 0; head < one.head_count; ++head) {
+          for (std::uint32_t column = 0; column < one.columns; ++column) {
+            weights[head * 40 + column] += one.weights[head * one.columns + column];
+          }
+        }
+        for (std::size_t e = 0; e < outputs.size(); ++e) outputs[e] += one.outputs[e];
+      }
+      for (std::size_t i = 0; i < weights.size(); ++i) {
+        ASSERT_NEAR(sum.weights[i], weights[i], 1e-5);
+      }
+      for (std::size_t i = 0; i < outputs.size(); ++i) {
+        ASSERT_NEAR(sum.outputs[i], outputs[i], 1e-4);
+      }
+    }
+  }
+}
+
+TEST(RunUpToTest, StopsBehindItsLayerAndLeavesNoRowOfItsOwn) {
+  KVC_NEEDS_MODEL();
+  Engine& engine = SharedEngine(TestEngine::kExact);
+  engine.Clear();
+  ASSERT_TRUE(engine.RunRest(Head(40)).ok());
+  const std::vector<float> whole = Copy(engine.Logits(0));
+  engine.Clear();
+  ASSERT_TRUE(engine.RunRest(Head(30)).ok());
+  std::vector<std::uint32_t> layers;
+  engine.SetLayerHook([&](const LayerView& view) { layers.push_back(view.layer); });
+  ASSERT_TRUE(engine.ProbeAttention({{35}, {4}}).ok());
+  const TokenRun run{30, 40};
+  ASSERT_TRUE(engine.RunUpTo(4, Head(40), {&run, 1}).ok());
+  engine.SetLayerHook({});
+  EXPECT_THAT(layers, testing::ElementsAre(0, 1, 2, 3, 4));
+  EXPECT_EQ(engine.probed().size(), 1U);
+  EXPECT_EQ(engine.held_end(), 30);
+  EXPECT_EQ(engine.logit_count(), 0U);
+  ASSERT_TRUE(engine.RunRest(Head(40)).ok());
+  EXPECT_LT(Kl(whole, engine.Logits(0)), 1e-6);
+  EXPECT_EQ(engine.RunUpTo(30, Head(40), {&run, 1}).code(), Code::kInvalidArgument);
+}
+
 TEST(AttentionProbeTest, RefusesRowsAndLayersThatDoNotExist) {
   KVC_NEEDS_MODEL();
   Engine& engine = SharedEngine(TestEngine::kExact);
@@ -262,10 +322,10 @@ TEST(AttentionProbeTest, RefusesRowsAndLayersThatDoNotExist) {
   const std::vector<Position> bad_row{static_cast<Position>(engine.context_tokens())};
   const std::vector<std::uint32_t> layer{29};
   const std::vector<std::uint32_t> bad_layer{30};
-  EXPECT_FALSE(engine.ProbeAttention(bad_row, layer).ok());
-  EXPECT_FALSE(engine.ProbeAttention(row, bad_layer).ok());
-  EXPECT_TRUE(engine.ProbeAttention(row, layer).ok());
-  EXPECT_TRUE(engine.ProbeAttention({}, {}).ok());
+  EXPECT_FALSE(engine.ProbeAttention({bad_row, layer}).ok());
+  EXPECT_FALSE(engine.ProbeAttention({row, bad_layer}).ok());
+  EXPECT_TRUE(engine.ProbeAttention({row, layer}).ok());
+  EXPECT_TRUE(engine.ProbeAttention({}).ok());
 }
 
 }  // namespace

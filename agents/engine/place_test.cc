@@ -120,7 +120,7 @@ TEST(PlaceByState, AHookAndAProbeAreRefused) {
   Engine& engine = SharedEngine(TestEngine::kByState);
   const Position row = 0;
   const std::uint32_t layer = 0;
-  EXPECT_EQ(engine.ProbeAttention({&row, 1}, {&layer, 1}).code(), Code::kUnsupported);
+  EXPECT_EQ(engine.ProbeAttention({{row}, {layer}}).code(), Code::kUnsupported);
   engine.SetLayerHook([](const LayerView&) {});
   EXPECT_EQ(engine.RunRest(Head(3)).code(), Code::kUnsupported);
 }

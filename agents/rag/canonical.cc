@@ -4,13 +4,27 @@
 #include <string>
 
 #include "agents/engine/cache_memory.h"
+#include "align/complete/loadings.h"
 #include "base/clock.h"
 
 namespace kvcommons {
 namespace {
 
-std::size_t RowElements(const ModelProfile& profile) {
-  return std::size_t{profile.kv_head_count} * profile.head_dim;
+double MsSince(const Clock& clock, std::int64_t start_ns) {
+  return static_cast<double>(clock.NowNs() - start_ns) / 1e6;
+}
+
+// Rows of one layer behind every preface, fp32, keys un-rotated: [preface][row][element].
+struct LayerRows {
+  std::vector<float> keys, values;
+};
+
+void MeanOf(std::span<const float> all, std::size_t count, std::span<float> mean) {
+  std::fill(mean.begin(), mean.end(), 0.0F);
+  for (std::size_t p = 0; p < count; ++p) {
+    for (std::size_t i = 0; i < mean.size(); ++i) mean[i] += all[p * mean.size() + i];
+  }
+  for (float& x : mean) x /= static_cast<float>(count);
 }
 
 }  // namespace
@@ -26,10 +40,9 @@ void RowRotation::Apply(std::span<float> row) const {
              reinterpret_cast<std::byte*>(row.data()), 1, row.size_bytes());
 }
 
-Result<CanonicalChunk> MakeCanonical(Engine& engine, std::span<const TokenId> tokens,
-                                     std::span<const std::vector<TokenId>> prefaces) {
+Result<CanonicalMaker> CanonicalMaker::Create(Engine& engine,
+                                              std::span<const std::vector<TokenId>> prefaces) {
   const ModelProfile& profile = engine.profile();
-  if (tokens.empty()) return Fail(InvalidArgument("the chunk is empty; it needs at least 1 token"));
   if (prefaces.empty() || prefaces.size() > kMaxPrefaces) {
     return Fail(InvalidArgument("prefaces has " + std::to_string(prefaces.size()) +
                                 " entries; the limit is 1 to " + std::to_string(kMaxPrefaces)));
@@ -39,90 +52,122 @@ Result<CanonicalChunk> MakeCanonical(Engine& engine, std::span<const TokenId> to
   }
   const SystemClock clock;
   const std::int64_t start_ns = clock.NowNs();
-  const std::size_t rows = tokens.size(), elements = RowElements(profile);
-  const std::size_t layers = profile.layer_count, plane = rows * elements;
-  const PlaneLayout planes = profile.planes();
-  std::vector<std::byte> block(planes.BlockBytes(rows));
-  // [layer][preface][row][element]
-  std::vector<float> keys(layers * prefaces.size() * plane), values(keys.size());
-  for (std::size_t p = 0; p < prefaces.size(); ++p) {
-    std::vector<TokenId> prompt = prefaces[p];
-    const auto begin = static_cast<Position>(prompt.size());
-    prompt.insert(prompt.end(), tokens.begin(), tokens.end());
-    engine.Clear();
-    KVC_FAIL_IF_ERROR(engine.RunRest(prompt));
-    KVC_FAIL_IF_ERROR(engine.ReadRows(begin, static_cast<std::uint32_t>(rows), block.data()));
-    for (std::size_t row = 0; row < rows; ++row) {
-      const RowRotation back(profile, -(begin + static_cast<Position>(row)));
-      for (std::size_t layer = 0; layer < layers; ++layer) {
-        const std::size_t to = (layer * prefaces.size() + p) * plane + row * elements;
-        const auto load = [&](std::size_t plane_index, std::vector<float>& into) {
-          LoadRow(profile.element_type,
-                  block.data() + planes.PlaneOffset(plane_index, rows) +
-                      row * elements * ElementBytes(profile.element_type),
-                  ElementBytes(profile.element_type), std::span(into).subspan(to, elements));
-        };
-        load(2 * layer, keys);
-        load(2 * layer + 1, values);
-        back.Apply(std::span(keys).subspan(to, elements));
-      }
+  CanonicalMaker maker(engine);
+  for (const std::vector<TokenId>& tokens : prefaces) {
+    if (tokens.empty()) {
+      return Fail(InvalidArgument("preface " + std::to_string(maker.prefaces_.size()) +
+                                  " is empty; it needs at least 1 token"));
     }
+    Preface preface{tokens, {}};
+    engine.Clear();
+    KVC_FAIL_IF_ERROR(engine.RunRest(tokens));
+    preface.block.resize(profile.planes().BlockBytes(tokens.size()));
+    KVC_FAIL_IF_ERROR(
+        engine.ReadRows(0, static_cast<std::uint32_t>(tokens.size()), preface.block.data()));
+    maker.prefaces_.push_back(std::move(preface));
   }
   engine.Clear();
+  maker.preface_ms_ = MsSince(clock, start_ns);
+  return maker;
+}
 
+Result<CanonicalChunk> CanonicalMaker::Make(std::span<const TokenId> tokens) {
+  if (tokens.empty()) return Fail(InvalidArgument("the chunk is empty; it needs at least 1 token"));
+  const ModelProfile& profile = engine_->profile();
+  for (const Preface& preface : prefaces_) {
+    if (preface.tokens.size() + tokens.size() > engine_->context_tokens()) {
+      return Fail(InvalidArgument(
+          "the chunk has " + std::to_string(tokens.size()) + " tokens; behind a preface of " +
+          std::to_string(preface.tokens.size()) + " the limit is " +
+          std::to_string(engine_->context_tokens() - preface.tokens.size())));
+    }
+  }
+  const SystemClock clock;
+  const std::int64_t start_ns = clock.NowNs();
+  const std::size_t rows = tokens.size(), count = prefaces_.size();
+  const std::size_t elements = std::size_t{profile.kv_head_count} * profile.head_dim;
+  const std::size_t element = ElementBytes(profile.element_type), row_bytes = elements * element;
+  const PlaneLayout planes = profile.planes();
+  std::vector<std::vector<std::byte>> blocks;
+  for (const Preface& preface : prefaces_) {
+    const auto begin = static_cast<std::uint32_t>(preface.tokens.size());
+    std::vector<TokenId> prompt = preface.tokens;
+    prompt.insert(prompt.end(), tokens.begin(), tokens.end());
+    const PlaceSpan span{0, begin, 0, preface.block.data(), begin, 0};
+    KVC_FAIL_IF_ERROR(engine_->Place({&span, 1}));
+    KVC_FAIL_IF_ERROR(engine_->RunRest(prompt));
+    blocks.emplace_back(planes.BlockBytes(rows));
+    KVC_FAIL_IF_ERROR(engine_->ReadRows(static_cast<Position>(begin),
+                                        static_cast<std::uint32_t>(rows), blocks.back().data()));
+  }
+  engine_->Clear();
+
+  std::vector<RowRotation> forward;  // from 0 to the row's place in the chunk
+  for (std::size_t row = 0; row < rows; ++row) {
+    forward.emplace_back(profile, static_cast<Position>(row));
+  }
   CanonicalChunk chunk;
   chunk.tokens.assign(tokens.begin(), tokens.end());
-  chunk.prefaces = static_cast<std::uint32_t>(prefaces.size());
-  const auto mean_of = [&](const std::vector<float>& all, std::size_t layer,
-                           std::vector<float>& into) {
-    for (std::size_t i = 0; i < plane; ++i) {
-      double sum = 0;
-      for (std::size_t p = 0; p < prefaces.size(); ++p) {
-        sum += all[(layer * prefaces.size() + p) * plane + i];
+  chunk.prefaces = static_cast<std::uint32_t>(count);
+  chunk.planes.resize(planes.BlockBytes(rows));
+  LayerRows layer_rows;
+  layer_rows.keys.resize(count * rows * elements);
+  layer_rows.values.resize(layer_rows.keys.size());
+  std::vector<float> mean(rows * elements);
+  for (std::size_t layer = 0; layer < profile.layer_count; ++layer) {
+    for (std::size_t p = 0; p < count; ++p) {
+      const auto begin = static_cast<Position>(prefaces_[p].tokens.size());
+      for (std::size_t row = 0; row < rows; ++row) {
+        const std::size_t to = (p * rows + row) * elements;
+        const auto load = [&](std::size_t plane, std::vector<float>& into) {
+          LoadRow(profile.element_type,
+                  blocks[p].data() + planes.PlaneOffset(plane, rows) + row * row_bytes, element,
+                  std::span(into).subspan(to, elements));
+        };
+        load(2 * layer, layer_rows.keys);
+        load(2 * layer + 1, layer_rows.values);
+        RowRotation(profile, -(begin + static_cast<Position>(row)))
+            .Apply(std::span(layer_rows.keys).subspan(to, elements));
       }
-      into.push_back(static_cast<float>(sum / static_cast<double>(prefaces.size())));
     }
-  };
-  for (std::size_t layer = 0; layer < layers; ++layer) {
-    mean_of(keys, layer, chunk.keys);
-    mean_of(values, layer, chunk.values);
-    if (prefaces.size() < 2) continue;
+    const auto store = [&](std::size_t plane) {
+      for (std::size_t row = 0; row < rows; ++row) {
+        StoreRow(profile.element_type, std::span(mean).subspan(row * elements, elements),
+                 chunk.planes.data() + planes.PlaneOffset(plane, rows) + row * row_bytes, element);
+      }
+    };
+    MeanOf(layer_rows.keys, count, mean);
+    for (std::size_t row = 0; row < rows; ++row) {
+      forward[row].Apply(std::span(mean).subspan(row * elements, elements));
+    }
+    store(2 * layer);
+    MeanOf(layer_rows.values, count, mean);
+    store(2 * layer + 1);
+    if (count < 2) continue;
     PrefaceRows deviations;
     deviations.preface_count = chunk.prefaces;
     deviations.row_count = static_cast<std::uint32_t>(rows);
     deviations.row_elements = static_cast<std::uint32_t>(elements);
-    const std::size_t count = prefaces.size() * plane;
-    deviations.keys = std::span(keys).subspan(layer * count, count);
-    deviations.values = std::span(values).subspan(layer * count, count);
-    auto loadings = LearnLoadings(deviations);
-    if (!loadings) return Fail(loadings.error());
-    chunk.loadings.push_back(std::move(*loadings));
+    deviations.keys = layer_rows.keys;
+    deviations.values = layer_rows.values;
+    const auto learned = LearnLoadings(deviations);
+    if (!learned) return Fail(learned.error());
+    chunk.rank = learned->rank;
+    chunk.loadings.insert(chunk.loadings.end(), learned->values.begin(), learned->values.end());
+    chunk.loadings.push_back(learned->residue);
   }
-  chunk.prepare_ms = static_cast<double>(clock.NowNs() - start_ns) / 1e6;
+  chunk.prepare_ms = MsSince(clock, start_ns);
   return chunk;
 }
 
-std::vector<std::byte> BlockOf(const Engine& engine, const CanonicalChunk& chunk) {
-  const ModelProfile& profile = engine.profile();
-  const std::size_t rows = chunk.tokens.size(), elements = RowElements(profile);
-  const std::size_t element = ElementBytes(profile.element_type);
-  const PlaneLayout planes = profile.planes();
-  std::vector<std::byte> block(planes.BlockBytes(rows));
-  std::vector<float> key(elements);
-  for (std::size_t row = 0; row < rows; ++row) {
-    const RowRotation turn(profile, static_cast<Position>(row));
-    for (std::size_t layer = 0; layer < profile.layer_count; ++layer) {
-      const std::size_t from = (layer * rows + row) * elements;
-      std::copy_n(chunk.keys.begin() + static_cast<std::ptrdiff_t>(from), elements, key.begin());
-      turn.Apply(key);
-      const std::size_t at = row * elements * element;
-      StoreRow(profile.element_type, key, block.data() + planes.PlaneOffset(2 * layer, rows) + at,
-               element);
-      StoreRow(profile.element_type, std::span(chunk.values).subspan(from, elements),
-               block.data() + planes.PlaneOffset(2 * layer + 1, rows) + at, element);
-    }
-  }
-  return block;
+Result<CanonicalChunk> MakeCanonical(Engine& engine, std::span<const TokenId> tokens,
+                                     std::span<const std::vector<TokenId>> prefaces) {
+  if (tokens.empty()) return Fail(InvalidArgument("the chunk is empty; it needs at least 1 token"));
+  auto maker = CanonicalMaker::Create(engine, prefaces);
+  if (!maker) return Fail(maker.error());
+  auto chunk = maker->Make(tokens);
+  if (chunk) chunk->prepare_ms += maker->preface_ms();
+  return chunk;
 }
 
 }  // namespace kvcommons

@@ -2,39 +2,64 @@
 // dropped. With several prefaces it is their mean, and how far they lie apart gives the loadings
 // that completion needs (align/complete).
 //
-// The cost of making it, a prefill of preface and chunk for every preface, is counted and belongs
-// into every report beside what it saves.
+// The cost of making it, a prefill of the chunk for every preface, is counted and belongs into
+// every report beside what it saves. Prefaces themselves are prefilled once and kept.
 //
 // Source: specs: selective recompute §1.2, §I. Thread safety: an engine's.
 
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <vector>
 
 #include "agents/engine/llama_engine.h"
-#include "align/complete/loadings.h"
 
 namespace kvcommons {
 
 struct CanonicalChunk {
   std::vector<TokenId> tokens;
-  // fp32, [layer][row][kv_head_count * head_dim]. Keys are un-rotated: each row's as at position 0.
-  std::vector<float> keys, values;
-  std::vector<LayerLoadings> loadings;  // a layer each; empty with one preface
+  // One block of all rows, in the store's layout and the engine's number type; keys rotated for the
+  // positions 0, 1, ...
+  std::vector<std::byte> planes;
+  // A layer after the other: [row][rank], then the layer's residue. Empty with one preface.
+  std::vector<float> loadings;
+  std::uint32_t rank = 0;  // 0: no loadings
   std::uint32_t prefaces = 0;
-  double prepare_ms = 0;
+  double prepare_ms = 0;  // without the prefaces themselves
 };
 
-// Empties the engine. kInvalidArgument: no tokens, no preface, a preface and the chunk longer than
-// the context; kUnsupported: keys of this model cannot be moved.
+class CanonicalMaker {
+ public:
+  // Prefills the prefaces and keeps their rows; empties the engine. kInvalidArgument: none, more
+  // than kMaxPrefaces, an empty or a too long one; kUnsupported: keys of this model cannot be
+  // moved.
+  static Result<CanonicalMaker> Create(Engine& engine,
+                                       std::span<const std::vector<TokenId>> prefaces);
+
+  // Empties the engine. kInvalidArgument: no tokens, or more than the context has left behind the
+  // longest preface.
+  Result<CanonicalChunk> Make(std::span<const TokenId> tokens);
+
+  double preface_ms() const { return preface_ms_; }
+
+ private:
+  struct Preface {
+    std::vector<TokenId> tokens;
+    std::vector<std::byte> block;
+  };
+
+  explicit CanonicalMaker(Engine& engine) : engine_(&engine) {}
+
+  Engine* engine_;
+  std::vector<Preface> prefaces_;
+  double preface_ms_ = 0;
+};
+
+// The same for one chunk.
 Result<CanonicalChunk> MakeCanonical(Engine& engine, std::span<const TokenId> tokens,
                                      std::span<const std::vector<TokenId>> prefaces);
-
-// The chunk as a block that Engine::Place() takes, keys rotated for positions 0, 1, ...: placed at
-// position p with delta p. In the engine's number type.
-std::vector<std::byte> BlockOf(const Engine& engine, const CanonicalChunk& chunk);
 
 // Turns one row of keys by `delta` positions, in place; fp32, all heads of a layer.
 class RowRotation {

@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <utility>
 
-#include "base/assert.h"
+#include "align/complete/complete.h"
 #include "base/clock.h"
+#include "kernels/complete.h"
 
 namespace kvcommons {
 namespace {
@@ -19,6 +21,39 @@ constexpr std::uint32_t kCheckLayer = 1;
 // Layer 0 whole, and of layer 1 its query, key and value projections: 0.156 of a layer's
 // multiplications in SmolLM2-135M, which is what this is charged by for every model so far.
 constexpr double kCheckCostLayers = 1.156;
+
+// Floats from one layer's loadings to the next.
+std::size_t LayerStride(const ChunkPart& part, std::uint32_t rank) {
+  return std::size_t{part.block_tokens} * rank + 1;
+}
+
+std::uint32_t LongestPart(std::span<const ComposeChunk> chunks) {
+  std::uint32_t rows = 1;
+  for (const ComposeChunk& chunk : chunks) {
+    for (const ChunkPart& part : chunk.parts) rows = std::max(rows, part.block_tokens);
+  }
+  return rows;
+}
+
+// Rows of a part in the layer that `view` shows.
+ChunkRows RowsOf(const LayerView& view, const ModelProfile& profile, const ChunkPart& part,
+                 std::span<const std::uint32_t> rows, std::span<const std::uint32_t> cells) {
+  const PlaneLayout planes = profile.planes();
+  const std::size_t element = ElementBytes(view.type), row_bytes = view.row_elements * element;
+  ChunkRows result;
+  result.format = profile.key_row();
+  result.stored_keys = part.planes + planes.PlaneOffset(2 * view.layer, part.block_tokens);
+  result.stored_values = part.planes + planes.PlaneOffset(2 * view.layer + 1, part.block_tokens);
+  result.rows = rows.data();
+  result.cells = cells.data();
+  result.row_count = rows.size();
+  result.keys = view.key;
+  result.values = view.value;
+  result.key_stride_bytes = row_bytes;
+  result.value_stride_bytes = view.value_transposed ? element : row_bytes;
+  result.value_element_stride_bytes = view.value_transposed ? view.cell_count * element : element;
+  return result;
+}
 
 }  // namespace
 
@@ -34,24 +69,48 @@ Result<ExactHead> MakeExactHead(Engine& engine, std::span<const TokenId> tokens)
   return head;
 }
 
-Composer::Composer(Engine& engine, const ExactHead& head,
-                   std::span<const CanonicalChunk* const> chunks, std::span<const TokenId> tail)
+ComposeChunk ViewOf(const CanonicalChunk& chunk) {
+  const auto rows = static_cast<std::uint32_t>(chunk.tokens.size());
+  const float* loadings = chunk.rank > 0 ? chunk.loadings.data() : nullptr;
+  return {chunk.tokens, {{chunk.planes.data(), rows, loadings}}, chunk.rank};
+}
+
+Composer::Composer(Engine& engine, const ExactHead& head, std::vector<ComposeChunk> chunks,
+                   std::span<const TokenId> tail)
     : engine_(engine),
       head_(head),
-      chunks_(chunks.begin(), chunks.end()),
+      chunks_(std::move(chunks)),
       prompt_(head.tokens),
-      tail_tokens_(static_cast<std::uint32_t>(tail.size())) {
-  for (const CanonicalChunk* chunk : chunks_) {
+      tail_tokens_(static_cast<std::uint32_t>(tail.size())),
+      rotations_(engine.profile().omega, LongestPart(chunks_)) {
+  for (const ComposeChunk& chunk : chunks_) {
     const auto begin = static_cast<Position>(prompt_.size());
-    prompt_.insert(prompt_.end(), chunk->tokens.begin(), chunk->tokens.end());
+    prompt_.insert(prompt_.end(), chunk.tokens.begin(), chunk.tokens.end());
     spans_.push_back({begin, static_cast<Position>(prompt_.size())});
-    blocks_.push_back(BlockOf(engine, *chunk));
   }
   prompt_.insert(prompt_.end(), tail.begin(), tail.end());
-  for (std::size_t p = 0; p < prompt_.size(); ++p) {
-    to_.emplace_back(engine.profile(), static_cast<Position>(p));
-    back_.emplace_back(engine.profile(), -static_cast<Position>(p));
+}
+
+Status Composer::Check(const ComposeOptions& options) const {
+  if (tail_tokens_ == 0) {
+    return InvalidArgument("the question is empty; it needs at least 1 token");
   }
+  for (std::size_t i = 0; i < chunks_.size(); ++i) {
+    std::size_t rows = 0;
+    for (const ChunkPart& part : chunks_[i].parts) rows += part.block_tokens;
+    if (chunks_[i].tokens.empty() || rows != chunks_[i].tokens.size()) {
+      return InvalidArgument("chunk " + std::to_string(i) + " has " +
+                             std::to_string(chunks_[i].tokens.size()) + " tokens and " +
+                             std::to_string(rows) + " rows; they are as many, and at least 1");
+    }
+    if (options.completion && chunks_[i].rank == 0) {
+      return InvalidArgument(
+          "completion needs chunks that were made behind at least two prefaces; "
+          "chunk " +
+          std::to_string(i) + " has no loadings");
+    }
+  }
+  return Status();
 }
 
 Status Composer::PlaceAll() {
@@ -59,155 +118,202 @@ Status Composer::PlaceAll() {
   const auto head = static_cast<std::uint32_t>(head_.tokens.size());
   if (head > 0) spans.push_back({0, head, 0, head_.block.data(), head, 0});
   for (std::size_t i = 0; i < chunks_.size(); ++i) {
-    const auto rows = static_cast<std::uint32_t>(chunks_[i]->tokens.size());
-    spans.push_back({spans_[i].begin, rows, spans_[i].begin, blocks_[i].data(), rows, 0});
+    Position begin = spans_[i].begin;
+    for (const ChunkPart& part : chunks_[i].parts) {
+      spans.push_back(
+          {begin, part.block_tokens, spans_[i].begin, part.planes, part.block_tokens, 0});
+      begin += static_cast<Position>(part.block_tokens);
+    }
   }
   return engine_.Place(spans);
 }
 
-Status Composer::LookAtQuestion(const SelectNeeds& needs, Evidence& evidence) {
-  KVC_RETURN_IF_ERROR(PlaceAll());
-  std::vector<Position> rows;
-  for (std::size_t p = prompt_.size() - tail_tokens_; p < prompt_.size(); ++p) {
-    rows.push_back(static_cast<Position>(p));
+// REQUIRES: all rows but the tail's are placed; so they are afterwards.
+Result<const Composer::QuestionEvidence*> Composer::LookAtQuestion(
+    const std::vector<std::uint32_t>& layers) {
+  for (const auto& known : questions_) {
+    if (known->layers == layers) return known.get();
   }
-  KVC_RETURN_IF_ERROR(engine_.ProbeAttention(rows, needs.question_layers));
-  KVC_RETURN_IF_ERROR(engine_.RunRest(prompt_));
-  std::size_t reused = 0;
-  for (const SelectChunk& span : spans_) reused += static_cast<std::size_t>(span.end - span.begin);
-  evidence.question_attention.assign(needs.question_layers.size() * reused, 0);
+  const SystemClock clock;
+  const std::int64_t start_ns = clock.NowNs();
+  const TokenRun tail{static_cast<Position>(prompt_.size() - tail_tokens_),
+                      static_cast<Position>(prompt_.size())};
+  AttentionProbe probe;
+  probe.layers = layers;
+  probe.sum_rows = true;
+  for (Position p = tail.begin; p < tail.end; ++p) probe.rows.push_back(p);
+  KVC_FAIL_IF_ERROR(engine_.ProbeAttention(std::move(probe)));
+  KVC_FAIL_IF_ERROR(engine_.RunUpTo(layers.back(), prompt_, {&tail, 1}));
+  auto evidence = std::make_unique<QuestionEvidence>();
+  evidence->layers = layers;
   for (const AttentionWeights& weights : engine_.probed()) {
-    const auto layer = std::lower_bound(needs.question_layers.begin(), needs.question_layers.end(),
-                                        weights.layer) -
-                       needs.question_layers.begin();
-    float* into = &evidence.question_attention[static_cast<std::size_t>(layer) * reused];
-    const std::size_t columns = static_cast<std::size_t>(weights.row) + 1;
     const float share = 1.0F / static_cast<float>(weights.head_count * tail_tokens_);
-    std::size_t index = 0;
     for (const SelectChunk& span : spans_) {
-      for (Position p = span.begin; p < span.end; ++p, ++index) {
+      for (Position p = span.begin; p < span.end; ++p) {
+        float sum = 0;
         for (std::uint32_t head = 0; head < weights.head_count; ++head) {
-          into[index] += share * weights.weights[head * columns + static_cast<std::size_t>(p)];
+          sum += weights.weights[std::size_t{head} * weights.columns + static_cast<std::size_t>(p)];
         }
+        evidence->attention.push_back(share * sum);
       }
     }
   }
-  return Status();
+  evidence->took_ms = MsSince(clock, start_ns);
+  questions_.push_back(std::move(evidence));
+  return questions_.back().get();
 }
 
-Status Composer::LookAtCheckLayer(Evidence& evidence) {
-  KVC_RETURN_IF_ERROR(PlaceAll());
-  const std::size_t elements =
-      std::size_t{engine_.profile().kv_head_count} * engine_.profile().head_dim;
-  std::vector<float> key(elements), value(elements);
-  std::vector<double> keys(prompt_.size(), 0), values(keys), values_l1(keys);
-  std::size_t seen = 0;
+// Leaves the engine with the head's rows alone.
+Result<const Composer::CheckEvidence*> Composer::LookAtCheckLayer() {
+  if (check_) return &*check_;
+  const SystemClock clock;
+  const std::int64_t start_ns = clock.NowNs();
+  const auto head = static_cast<std::uint32_t>(head_.tokens.size());
+  engine_.Clear();
+  if (head > 0) {
+    const PlaceSpan span{0, head, 0, head_.block.data(), head, 0};
+    KVC_FAIL_IF_ERROR(engine_.Place({&span, 1}));
+  }
+  const ModelProfile& profile = engine_.profile();
+  const std::size_t elements = std::size_t{profile.kv_head_count} * profile.head_dim;
+  check_.emplace();
   engine_.SetLayerHook([&](const LayerView& view) {
-    if (view.layer != kCheckLayer) return;
-    for (; seen < view.positions.size(); ++seen) {
-      const Position position = view.positions[seen];
-      const auto chunk = std::find_if(spans_.begin(), spans_.end(), [&](const SelectChunk& span) {
-        return position >= span.begin && position < span.end;
-      });
-      if (chunk == spans_.end()) continue;
-      const CanonicalChunk& stored = *chunks_[static_cast<std::size_t>(chunk - spans_.begin())];
-      const std::size_t from =
-          (kCheckLayer * stored.tokens.size() + static_cast<std::size_t>(position - chunk->begin)) *
-          elements;
-      view.ReadKey(view.cells[seen], key);
-      view.ReadValue(view.cells[seen], value);
-      back_[static_cast<std::size_t>(position)].Apply(key);
-      for (std::size_t e = 0; e < elements; ++e) {
-        const double dk = double{key[e]} - stored.keys[from + e];
-        const double dv = double{value[e]} - stored.values[from + e];
-        keys[static_cast<std::size_t>(position)] += dk * dk;
-        values[static_cast<std::size_t>(position)] += dv * dv;
-        values_l1[static_cast<std::size_t>(position)] += std::abs(dv);
+    // With several ubatches: only when all rows are there.
+    if (view.layer != kCheckLayer || view.positions.back() + 1 != std::ssize(prompt_)) return;
+    std::vector<float> residuals;
+    for (std::size_t i = 0; i < chunks_.size(); ++i) {
+      Position begin = spans_[i].begin;
+      for (const ChunkPart& part : chunks_[i].parts) {
+        std::vector<std::uint32_t> rows(part.block_tokens), cells(part.block_tokens);
+        std::iota(rows.begin(), rows.end(), 0U);
+        for (std::size_t r = 0; r < rows.size(); ++r) {
+          cells[r] = static_cast<std::uint32_t>(
+              view.cell_of_position[static_cast<std::size_t>(begin) + r]);
+        }
+        residuals.resize(rows.size() * 2 * elements);
+        const ChunkRows chunk_rows = RowsOf(view, profile, part, rows, cells);
+        // Keys as they are turned in the prompt: a rotation changes no sum of squares.
+        MeasureResiduals(RotationTable(profile.omega, spans_[i].begin), rotations_, chunk_rows,
+                         residuals.data());
+        for (std::size_t r = 0; r < rows.size(); ++r) {
+          double key = 0, value = 0, value_l1 = 0;
+          const float* line = &residuals[r * 2 * elements];
+          for (std::size_t e = 0; e < elements; ++e) {
+            key += double{line[e]} * line[e];
+            value += double{line[elements + e]} * line[elements + e];
+            value_l1 += std::abs(double{line[elements + e]});
+          }
+          check_->key_deviation.push_back(static_cast<float>(key));
+          check_->value_deviation.push_back(static_cast<float>(value));
+          check_->value_deviation_l1.push_back(static_cast<float>(value_l1));
+        }
+        begin += static_cast<Position>(part.block_tokens);
       }
     }
   });
-  const TokenRun run{static_cast<Position>(head_.tokens.size()),
-                     static_cast<Position>(prompt_.size())};
-  std::vector<Position> probe;
-  for (Position p = run.begin; p < run.end; ++p) probe.push_back(p);
-  Status done = engine_.ProbeAttention(probe, {&kCheckLayer, 1});
-  if (done.ok()) done = engine_.Run(prompt_, {&run, 1});
+  const TokenRun run{static_cast<Position>(head), static_cast<Position>(prompt_.size())};
+  AttentionProbe probe;
+  probe.layers = {kCheckLayer};
+  probe.sum_rows = true;
+  for (Position p = run.begin; p < run.end; ++p) probe.rows.push_back(p);
+  Status done = engine_.ProbeAttention(std::move(probe));
+  if (done.ok()) done = engine_.RunUpTo(kCheckLayer, prompt_, {&run, 1});
   engine_.SetLayerHook({});
-  KVC_RETURN_IF_ERROR(done);
-  std::vector<double> received(prompt_.size(), 0);
-  for (const AttentionWeights& weights : engine_.probed()) {
-    const std::size_t columns = static_cast<std::size_t>(weights.row) + 1;
-    for (std::uint32_t head = 0; head < weights.head_count; ++head) {
-      for (std::size_t p = 0; p < columns; ++p) received[p] += weights.weights[head * columns + p];
-    }
+  if (!done.ok()) {
+    check_.reset();
+    return Fail(done);
   }
+  const AttentionWeights& received = engine_.probed().front();
   for (const SelectChunk& span : spans_) {
     for (Position p = span.begin; p < span.end; ++p) {
-      const auto at = static_cast<std::size_t>(p);
-      evidence.key_deviation.push_back(static_cast<float>(keys[at]));
-      evidence.value_deviation.push_back(static_cast<float>(values[at]));
-      evidence.value_deviation_l1.push_back(static_cast<float>(values_l1[at]));
-      evidence.attention_received.push_back(static_cast<float>(received[at]));
+      float sum = 0;
+      for (std::uint32_t h = 0; h < received.head_count; ++h) {
+        sum += received.weights[std::size_t{h} * received.columns + static_cast<std::size_t>(p)];
+      }
+      check_->attention_received.push_back(sum);
     }
   }
-  return Status();
+  check_->took_ms = MsSince(clock, start_ns);
+  return &*check_;
 }
 
-void Composer::CopyLoadings(Evidence& evidence) const {
-  for (const CanonicalChunk* chunk : chunks_) {
-    std::vector<float> values, residue;
-    for (const LayerLoadings& layer : chunk->loadings) {
-      values.insert(values.end(), layer.values.begin(), layer.values.end());
-      residue.push_back(layer.residue);
+void Composer::GatherLoadings() {
+  if (!loadings_.empty()) return;
+  const std::uint32_t layers = engine_.profile().layer_count;
+  for (const ComposeChunk& chunk : chunks_) {
+    std::vector<float> values, residues;
+    for (std::uint32_t layer = 0; layer < layers && chunk.rank > 0; ++layer) {
+      for (const ChunkPart& part : chunk.parts) {
+        const float* from = part.loadings + layer * LayerStride(part, chunk.rank);
+        values.insert(values.end(), from, from + std::size_t{part.block_tokens} * chunk.rank);
+        if (&part == &chunk.parts.back()) {
+          residues.push_back(from[std::size_t{part.block_tokens} * chunk.rank]);
+        }
+      }
     }
-    evidence.loadings_values.push_back(std::move(values));
-    evidence.loadings_residue.push_back(std::move(residue));
+    loadings_.push_back(std::move(values));
+    residues_.push_back(std::move(residues));
   }
+}
+
+std::vector<ChunkLoadings> Composer::Loadings() const {
+  std::vector<ChunkLoadings> loadings;
   for (std::size_t i = 0; i < chunks_.size(); ++i) {
-    const std::uint32_t rank = chunks_[i]->loadings.empty() ? 0 : chunks_[i]->loadings[0].rank;
-    evidence.loadings.push_back({rank, evidence.loadings_values[i], evidence.loadings_residue[i]});
+    loadings.push_back({chunks_[i].rank, loadings_[i], residues_[i]});
   }
+  return loadings;
+}
+
+void Composer::TurnKeys(Position delta, std::size_t count, float* rows) const {
+  if (delta == 0) return;
+  const RowRotation turn(engine_.profile(), delta);
+  const std::size_t elements =
+      std::size_t{engine_.profile().kv_head_count} * engine_.profile().head_dim;
+  for (std::size_t i = 0; i < count; ++i) turn.Apply({rows + 2 * i * elements, elements});
 }
 
 void Composer::Complete(const LayerView& view,
                         const std::vector<std::vector<std::size_t>>& selected,
-                        ComposeReport& report) const {
+                        ComposeReport& report) {
   if (view.layer == 0) return;  // Exact: it does not depend on context.
+  const ModelProfile& profile = engine_.profile();
   const std::size_t elements = view.row_elements;
   for (std::size_t i = 0; i < chunks_.size(); ++i) {
-    const CanonicalChunk& chunk = *chunks_[i];
-    const LayerLoadings& loadings = chunk.loadings[view.layer];
+    const ComposeChunk& chunk = chunks_[i];
     const std::size_t rows = chunk.tokens.size();
-    const auto stored = [&](const std::vector<float>& planes, std::size_t row) {
-      return std::span(planes).subspan((view.layer * rows + row) * elements, elements);
-    };
-    const auto cell_of = [&](std::size_t row) {
-      return static_cast<std::uint32_t>(
-          view.cell_of_position[static_cast<std::size_t>(spans_[i].begin) + row]);
-    };
+    const float* loadings = &loadings_[i][view.layer * rows * chunk.rank];
+    // What the selected rows are off by, part by part.
     std::vector<float> measured_loadings, residuals(selected[i].size() * 2 * elements);
-    for (std::size_t s = 0; s < selected[i].size(); ++s) {
-      const std::size_t row = selected[i][s];
-      const auto u = std::span(loadings.values).subspan(row * loadings.rank, loadings.rank);
-      measured_loadings.insert(measured_loadings.end(), u.begin(), u.end());
-      const auto key = std::span(residuals).subspan(2 * s * elements, elements);
-      const auto value = std::span(residuals).subspan((2 * s + 1) * elements, elements);
-      view.ReadKey(cell_of(row), key);
-      view.ReadValue(cell_of(row), value);
-      back_[static_cast<std::size_t>(spans_[i].begin) + row].Apply(key);
-      const auto old_key = stored(chunk.keys, row), old_value = stored(chunk.values, row);
-      for (std::size_t e = 0; e < elements; ++e) {
-        key[e] -= old_key[e];
-        value[e] -= old_value[e];
+    const RotationTable to_prompt(profile.omega, spans_[i].begin);
+    std::size_t first = 0, next = 0;
+    for (const ChunkPart& part : chunk.parts) {
+      std::vector<std::uint32_t> part_rows, cells;
+      const std::size_t begin = next;
+      for (; next < selected[i].size() && selected[i][next] < first + part.block_tokens; ++next) {
+        const std::size_t row = selected[i][next];
+        part_rows.push_back(static_cast<std::uint32_t>(row - first));
+        cells.push_back(static_cast<std::uint32_t>(
+            view.cell_of_position[static_cast<std::size_t>(spans_[i].begin) + row]));
+        measured_loadings.insert(measured_loadings.end(), loadings + row * chunk.rank,
+                                 loadings + (row + 1) * chunk.rank);
       }
+      if (!part_rows.empty()) {
+        float* into = &residuals[begin * 2 * elements];
+        MeasureResiduals(to_prompt, rotations_, RowsOf(view, profile, part, part_rows, cells),
+                         into);
+        // From the part's frame to the chunk's.
+        TurnKeys(-static_cast<Position>(first), part_rows.size(), into);
+      }
+      first += part.block_tokens;
     }
+    for (const float r : residuals) measured_[i] += double{r} * r;
     CompletionInput input;
-    input.rank = loadings.rank;
+    input.rank = chunk.rank;
     input.loadings = measured_loadings;
-    input.residue = loadings.residue;
+    input.residue = residues_[i][view.layer];
     input.residuals = residuals;
     input.columns = static_cast<std::uint32_t>(2 * elements);
-    const Result<Completion> completion = CompleteResiduals(input);
+    Result<Completion> completion = CompleteResiduals(input);
     // Shapes are ours; numbers that are not finite leave the chunk alone.
     if (!completion || completion->outcome == CompletionOutcome::kWorse) {
       ++report.left_worse;
@@ -218,28 +324,26 @@ void Composer::Complete(const LayerView& view,
       continue;
     }
     ++report.corrected;
-    std::size_t next = 0;
-    std::vector<float> correction(2 * elements);
-    for (std::size_t row = 0; row < rows; ++row) {
-      if (next < selected[i].size() && selected[i][next] == row) {
-        ++next;
-        continue;
+    first = next = 0;
+    Position turned = 0;  // frame of the gain's keys
+    for (const ChunkPart& part : chunk.parts) {
+      std::vector<std::uint32_t> part_rows, cells;
+      for (std::size_t row = first; row < first + part.block_tokens; ++row) {
+        if (next < selected[i].size() && selected[i][next] == row) {
+          ++next;
+          continue;
+        }
+        part_rows.push_back(static_cast<std::uint32_t>(row - first));
+        cells.push_back(static_cast<std::uint32_t>(
+            view.cell_of_position[static_cast<std::size_t>(spans_[i].begin) + row]));
       }
-      std::fill(correction.begin(), correction.end(), 0.0F);
-      for (std::uint32_t k = 0; k < loadings.rank; ++k) {
-        const float u = loadings.values[row * loadings.rank + k];
-        const float* gain = &completion->gain[k * 2 * elements];
-        for (std::size_t e = 0; e < 2 * elements; ++e) correction[e] += u * gain[e];
-      }
-      const auto old_key = stored(chunk.keys, row), old_value = stored(chunk.values, row);
-      for (std::size_t e = 0; e < elements; ++e) {
-        correction[e] += old_key[e];
-        correction[elements + e] += old_value[e];
-      }
-      const auto key = std::span(correction).first(elements);
-      to_[static_cast<std::size_t>(spans_[i].begin) + row].Apply(key);
-      view.WriteKey(cell_of(row), key);
-      view.WriteValue(cell_of(row), std::span(correction).subspan(elements));
+      TurnKeys(static_cast<Position>(first) - turned, chunk.rank, completion->gain.data());
+      turned = static_cast<Position>(first);
+      const CompletionUpdate update{chunk.rank, loadings + first * chunk.rank,
+                                    completion->gain.data()};
+      CompleteRows(to_prompt, rotations_, RowsOf(view, profile, part, part_rows, cells), update);
+      report.corrected_rows += part_rows.size();
+      first += part.block_tokens;
     }
   }
 }
@@ -247,17 +351,8 @@ void Composer::Complete(const LayerView& view,
 Result<ComposeReport> Composer::Run(const ComposeOptions& options) {
   auto rule = MakeSelectRule(options.rule);
   if (!rule) return Fail(rule.error());
-  if (tail_tokens_ == 0) {
-    return Fail(InvalidArgument("the question is empty; it needs at least 1 token"));
-  }
-  const bool has_loadings = std::all_of(chunks_.begin(), chunks_.end(),
-                                        [](const auto* chunk) { return !chunk->loadings.empty(); });
-  if (options.completion && !has_loadings) {
-    return Fail(
-        InvalidArgument("completion needs chunks that were made behind at least two prefaces"));
-  }
+  KVC_FAIL_IF_ERROR(Check(options));
   const SystemClock clock;
-  const std::int64_t start_ns = clock.NowNs();
   ComposeReport report;
   report.total = static_cast<std::uint32_t>(prompt_.size());
 
@@ -274,24 +369,36 @@ Result<ComposeReport> Composer::Run(const ComposeOptions& options) {
                             "' asks the question over anchor digests, which are not made yet; use "
                             "query, which asks it over all rows"));
   }
-  Evidence gathered;
-  if (needs.check_layer) KVC_FAIL_IF_ERROR(LookAtCheckLayer(gathered));
+  SelectEvidence evidence;
+  if (needs.check_layer) {
+    const auto check = LookAtCheckLayer();
+    if (!check) return Fail(check.error());
+    evidence.key_deviation = (*check)->key_deviation;
+    evidence.value_deviation = (*check)->value_deviation;
+    evidence.value_deviation_l1 = (*check)->value_deviation_l1;
+    evidence.attention_received = (*check)->attention_received;
+    report.look_ms += (*check)->took_ms;
+  }
+  const std::int64_t place_ns = clock.NowNs();
+  KVC_FAIL_IF_ERROR(PlaceAll());
+  report.place_ms = MsSince(clock, place_ns);
   if (!needs.question_layers.empty()) {
     request.question_cost_row_layers = tail_tokens_ * (needs.question_layers.back() + 1.0);
-    KVC_FAIL_IF_ERROR(LookAtQuestion(needs, gathered));
+    const auto question = LookAtQuestion(needs.question_layers);
+    if (!question) return Fail(question.error());
+    evidence.question_attention = (*question)->attention;
+    report.look_ms += (*question)->took_ms;
   }
-  if (needs.loadings) CopyLoadings(gathered);
-  report.look_ms = MsSince(clock, start_ns);
-
-  SelectEvidence evidence;
-  evidence.key_deviation = gathered.key_deviation;
-  evidence.value_deviation = gathered.value_deviation;
-  evidence.value_deviation_l1 = gathered.value_deviation_l1;
-  evidence.attention_received = gathered.attention_received;
-  evidence.question_attention = gathered.question_attention;
-  evidence.loadings = gathered.loadings;
+  const std::int64_t select_ns = clock.NowNs();
+  std::vector<ChunkLoadings> loadings;
+  if (needs.loadings || options.completion) GatherLoadings();
+  if (needs.loadings) {
+    loadings = Loadings();
+    evidence.loadings = loadings;
+  }
   Result<Selection> selection = (*rule)->Select(request, evidence);
   if (!selection) return Fail(selection.error());
+  report.select_ms = MsSince(clock, select_ns);
 
   // Runs of selected rows, and the tail; rows by chunk for completion.
   std::vector<TokenRun> runs;
@@ -313,22 +420,31 @@ Result<ComposeReport> Composer::Run(const ComposeOptions& options) {
     runs.push_back({tail, tail + static_cast<Position>(tail_tokens_)});
   }
 
-  const std::int64_t place_ns = clock.NowNs();
-  KVC_FAIL_IF_ERROR(PlaceAll());
-  report.place_ms = MsSince(clock, place_ns);
   const std::int64_t compute_ns = clock.NowNs();
   if (options.completion && !selection->rows.empty()) {
+    measured_.assign(chunks_.size(), 0);
     // Only once all selected rows are there: with a pass in several ubatches, in the last.
     const std::size_t wanted = selection->rows.size() + tail_tokens_;
     engine_.SetLayerHook([&](const LayerView& view) {
-      if (view.positions.size() >= wanted) Complete(view, selected, report);
+      if (view.positions.size() < wanted) return;
+      const std::int64_t complete_ns = clock.NowNs();
+      Complete(view, selected, report);
+      report.complete_ms += MsSince(clock, complete_ns);
     });
   }
   const Status done = engine_.Run(prompt_, runs);
   engine_.SetLayerHook({});
   KVC_FAIL_IF_ERROR(done);
+  if (options.completion && !selection->rows.empty()) {
+    const double numbers = 2.0 * engine_.profile().kv_head_count * engine_.profile().head_dim *
+                           (request.layer_count - 1);
+    for (std::size_t i = 0; i < chunks_.size(); ++i) {
+      const auto rows = static_cast<double>(selected[i].size());
+      report.deviation.push_back(rows > 0 ? std::sqrt(measured_[i] / (rows * numbers)) : 0);
+    }
+  }
   report.compute_ms = MsSince(clock, compute_ns);
-  report.ttft_ms = MsSince(clock, start_ns);
+  report.ttft_ms = report.look_ms + report.place_ms + report.select_ms + report.compute_ms;
   // What ran, not what was meant: runs are joined where there are too many, and rows run to the
   // end.
   report.recomputed = engine_.computed_rows() - tail_tokens_;

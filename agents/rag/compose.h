@@ -3,23 +3,25 @@
 // recomputed rows measure corrects the others before attention reads them.
 //
 // Nothing that comes out of this is ever stored: blended and corrected rows belong to one request
-// (I3). Every selected row runs in all layers, since llama.cpp computes a batch to its end; that is
-// what is charged. Evidence of the check layer is gathered in a pass of its own over all rows,
-// which costs time that a shorter pass would not; it is charged as what the check layer needs.
+// (I3). Looking costs what it is charged by: the question runs up to the last layer that the rule
+// wants to see, the check layer's pass ends there. Selected rows run in all layers, since llama.cpp
+// computes a batch to its end; that is what is charged.
 //
-// Source: specs: selective recompute §1.4, §I. Thread safety: an engine's.
+// Source: specs: selective recompute §1.4, §1.6, §I. Thread safety: an engine's.
 
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "agents/rag/canonical.h"
-#include "align/complete/complete.h"
 #include "align/select/rule.h"
+#include "kernels/complete.h"
 
 namespace kvcommons {
 
@@ -35,12 +37,19 @@ struct ComposeReport {
   std::uint32_t reused = 0;      // rows of chunks
   std::uint32_t recomputed = 0;  // of those
   double charged = 0;            // budget, as it was spent
-  double look_ms = 0;            // evidence for the rule
+  // Evidence for the rule: what it took when it was gathered, which is once for a composer.
+  double look_ms = 0;
+  double select_ms = 0;
   double place_ms = 0;
-  double compute_ms = 0;
-  double ttft_ms = 0;  // all three and the selection
+  double compute_ms = 0;   // the pass, completion included
+  double complete_ms = 0;  // of that, completion
+  double ttft_ms = 0;      // all of the above once
   // Chunk-layers that completion corrected, and those that its guards left alone.
   std::uint32_t corrected = 0, left_few_rows = 0, left_worse = 0;
+  std::uint64_t corrected_rows = 0;  // summed over layers
+  // Of each chunk: what its recomputed rows were off by, the root mean square over rows, numbers
+  // and the layers behind the first; 0 where none were. Empty without completion.
+  std::vector<double> deviation;
 };
 
 // Rows of the prompt's beginning that are exact: prefilled once, behind nothing.
@@ -50,44 +59,70 @@ struct ExactHead {
 };
 Result<ExactHead> MakeExactHead(Engine& engine, std::span<const TokenId> tokens);
 
+// Consecutive rows of a chunk as they lie in one stored block.
+struct ChunkPart {
+  const std::byte* planes = nullptr;  // keys rotated for their place in the chunk
+  std::uint32_t block_tokens = 0;     // rows of the block, all of them the chunk's
+  // [layer]: [row][rank], then the layer's residue. Null: none.
+  const float* loadings = nullptr;
+};
+
+// A chunk's canonical rows, wherever they lie; they must outlive the composer.
+struct ComposeChunk {
+  std::span<const TokenId> tokens;
+  std::vector<ChunkPart> parts;  // in order, covering the tokens
+  std::uint32_t rank = 0;        // of the loadings; 0: none
+};
+ComposeChunk ViewOf(const CanonicalChunk& chunk);
+
 class Composer {
  public:
   // A prompt is head, chunks, tail (the question, at least one token), in this order.
-  Composer(Engine& engine, const ExactHead& head, std::span<const CanonicalChunk* const> chunks,
+  Composer(Engine& engine, const ExactHead& head, std::vector<ComposeChunk> chunks,
            std::span<const TokenId> tail);
 
   // The engine then holds the prompt and has logits of its last token. kInvalidArgument: an unknown
-  // rule, a budget out of its limits or below what the rule spends on looking, an empty tail, a
-  // prompt longer than the context. kUnsupported: a rule that needs anchor digests.
+  // rule, a budget out of its limits or below what the rule spends on looking, an empty tail, an
+  // empty chunk, a prompt longer than the context. kUnsupported: a rule that needs anchor digests.
   Result<ComposeReport> Run(const ComposeOptions& options);
 
   std::span<const TokenId> prompt() const { return prompt_; }
 
  private:
-  struct Evidence {
-    std::vector<float> key_deviation, value_deviation, value_deviation_l1, attention_received,
-        question_attention;
-    std::vector<ChunkLoadings> loadings;
-    std::vector<std::vector<float>> loadings_values, loadings_residue;
+  struct CheckEvidence {
+    std::vector<float> key_deviation, value_deviation, value_deviation_l1, attention_received;
+    double took_ms = 0;
+  };
+  struct QuestionEvidence {
+    std::vector<std::uint32_t> layers;
+    std::vector<float> attention;  // [layer][reused row]
+    double took_ms = 0;
   };
 
+  Status Check(const ComposeOptions& options) const;
   Status PlaceAll();
-  Status LookAtQuestion(const SelectNeeds& needs, Evidence& evidence);
-  Status LookAtCheckLayer(Evidence& evidence);
-  void CopyLoadings(Evidence& evidence) const;
+  Result<const QuestionEvidence*> LookAtQuestion(const std::vector<std::uint32_t>& layers);
+  Result<const CheckEvidence*> LookAtCheckLayer();
+  // Loadings of every chunk, gathered from its parts: [layer][row][rank], and residues by layer.
+  void GatherLoadings();
+  std::vector<ChunkLoadings> Loadings() const;
+  // Turns the keys of `count` rows of keys beside values, fp32, by `delta` positions.
+  void TurnKeys(Position delta, std::size_t count, float* rows) const;
   // Corrects, in one layer of the pass, the rows of every chunk that were not selected.
   void Complete(const LayerView& view, const std::vector<std::vector<std::size_t>>& selected,
-                ComposeReport& report) const;
+                ComposeReport& report);
 
   Engine& engine_;
   const ExactHead& head_;
-  std::vector<const CanonicalChunk*> chunks_;
-  std::vector<std::vector<std::byte>> blocks_;
+  std::vector<ComposeChunk> chunks_;
   std::vector<SelectChunk> spans_;
   std::vector<TokenId> prompt_;
   std::uint32_t tail_tokens_;
-  // By prompt position of a chunk's row: to that position, and back to 0.
-  std::vector<RowRotation> to_, back_;
+  std::vector<std::vector<float>> loadings_, residues_;  // a chunk each, once gathered
+  std::optional<CheckEvidence> check_;
+  std::vector<std::unique_ptr<QuestionEvidence>> questions_;
+  RowRotations rotations_;        // of the longest part
+  std::vector<double> measured_;  // a chunk each: Σ‖residual‖² of this pass
 };
 
 }  // namespace kvcommons

@@ -38,9 +38,9 @@ class Compose : public testing::Test {
   }
 
   Composer MakeComposer() {
-    std::vector<const CanonicalChunk*> pointers;
-    for (const CanonicalChunk& chunk : chunks_) pointers.push_back(&chunk);
-    return Composer(*engine_, head_, pointers, tail_);
+    std::vector<ComposeChunk> views;
+    for (const CanonicalChunk& chunk : chunks_) views.push_back(ViewOf(chunk));
+    return Composer(*engine_, head_, std::move(views), tail_);
   }
 
   // KL of the last token's distribution from full prefill's.
@@ -93,7 +93,7 @@ TEST_F(Compose, EveryRuleRunsWithinItsBudget) {
 }
 
 TEST_F(Compose, CompletionIsDeterministicAndLeavesStoredRowsAlone) {
-  const std::vector<float> keys = chunks_[0].keys;
+  const std::vector<std::byte> planes = chunks_[0].planes;
   Composer composer = MakeComposer();
   ASSERT_TRUE(composer.Run({"design", 0.3, true, 1}).has_value());
   const std::vector<float> first = Copy(engine_->Logits(0));
@@ -101,7 +101,7 @@ TEST_F(Compose, CompletionIsDeterministicAndLeavesStoredRowsAlone) {
   ASSERT_TRUE(again.has_value());
   EXPECT_EQ(Copy(engine_->Logits(0)), first);
   EXPECT_GT(again->corrected, 0U);
-  EXPECT_EQ(chunks_[0].keys, keys);
+  EXPECT_EQ(chunks_[0].planes, planes);
 }
 
 TEST_F(Compose, CompletionBringsTheRowsThatWereNotRecomputedCloser) {
@@ -152,8 +152,8 @@ TEST_F(Compose, WhatCannotBeDoneIsRefusedByName) {
               HasSubstr("budget is 1.5"));
   EXPECT_THAT(composer.Run({"query-anchored", 0.5, false, 1}).error().message(),
               HasSubstr("anchor digests"));
-  for (CanonicalChunk& chunk : chunks_) chunk.loadings.clear();
-  EXPECT_THAT(composer.Run({"random", 0.5, true, 1}).error().message(),
+  for (CanonicalChunk& chunk : chunks_) chunk.rank = 0;
+  EXPECT_THAT(MakeComposer().Run({"random", 0.5, true, 1}).error().message(),
               HasSubstr("at least two prefaces"));
   tail_.clear();
   EXPECT_THAT(MakeComposer().Run({"none", 0, false, 1}).error().message(),

@@ -1,5 +1,5 @@
-// `kvcommons-engine rag`: questions over shared passages, composed of canonical KV, beside full
-// prefill: one row for every rule, with and without completion, at every budget.
+// `kvcommons-engine rag` and `bench fidelity`: questions over shared passages, composed of
+// canonical KV, beside full prefill.
 //
 // Thread safety: one call at a time.
 
@@ -10,27 +10,26 @@
 #include <vector>
 
 #include "agents/engine/commands.h"
+#include "agents/rag/fidelity_bench.h"
 
 namespace kvcommons {
 
 struct RagOptions {
-  std::string
-      cases_path;  // JSON lines {"id", "chunks": [text, ...], "question"}; "-": standard input
-  std::string prefaces_path;  // passages, an empty line between them; empty: no mean, no completion
-  std::uint32_t prefaces = 8;  // to make a chunk behind, each of `passages` passages
-  std::uint32_t passages = 3;
-  std::uint32_t preface_tokens = 128;  // of a passage, at most
+  std::string cases_path;  // JSON lines (cases.h); "-": standard input
   std::uint32_t cases_max = 20;
-  std::uint32_t chunks_max = 6;      // of a case; chunk 0 follows the system prompt and is exact
-  std::uint32_t chunk_tokens = 128;  // longer chunks are cut
-  std::uint32_t forced_tokens = 32;  // compared, of full prefill's own continuation
-  std::vector<std::string> rules = {"design"};
-  std::vector<double> budgets = {0.17};
-  std::string completion = "on";  // on, off, both
-  std::uint64_t seed = 1;
+  CaseLimits limits;
+  FidelityOptions fidelity;
 };
-
 // Exit code 0 done, 1 failed, 2 wrong use.
 int RunRagCommand(const CommonOptions& options, const RagOptions& rag);
+
+struct FidelityBenchOptions {
+  std::string data_path;  // the folder of real data
+  std::vector<std::string> settings = {"musique-0.8k"};
+  std::uint32_t cases = 20;  // of each setting
+  std::string samples_path;  // lines of measured cases: those that are there are not made again
+  FidelityOptions fidelity;
+};
+int RunFidelityBench(const CommonOptions& options, const FidelityBenchOptions& bench);
 
 }  // namespace kvcommons

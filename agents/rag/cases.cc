@@ -1,0 +1,164 @@
+#include "agents/rag/cases.h"
+
+#include <algorithm>
+#include <cctype>
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "agents/rag/neutral_text.h"
+
+namespace kvcommons {
+namespace {
+
+constexpr std::string_view kSystem =
+    "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging "
+    "Face<|im_end|>\n<|im_start|>user\nRead the passages, then answer the question at the end in "
+    "one or two full sentences, naming the facts you used.\n\n";
+constexpr std::string_view kSinks = "\n\n\n\n";  // four tokens that only take up the attention
+
+std::vector<std::string> WordsOf(std::string_view text) {
+  std::vector<std::string> words(1);
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (std::isspace(byte) != 0) {
+      words.emplace_back();
+    } else if (std::ispunct(byte) == 0) {
+      words.back() += static_cast<char>(std::tolower(byte));
+    }
+  }
+  std::erase_if(words, [](const std::string& word) {
+    return word.empty() || word == "a" || word == "an" || word == "the";
+  });
+  return words;
+}
+
+Result<std::vector<std::string>> TextsOf(const nlohmann::json& json, const std::string& id,
+                                         const char* field) {
+  std::vector<std::string> texts;
+  for (const auto& text : json) {
+    if (!text.is_string() || text.get<std::string>().empty()) {
+      return Fail(InvalidArgument("case " + id + ": " + field + "[" + std::to_string(texts.size()) +
+                                  "] is empty or no text"));
+    }
+    texts.push_back(text.get<std::string>());
+  }
+  return texts;
+}
+
+}  // namespace
+
+Result<RagCase> ParseCase(const Engine& engine, const std::string& line, const CaseLimits& limits) {
+  const auto json = nlohmann::json::parse(line, nullptr, false);
+  if (json.is_discarded() || !json.contains("chunks") || !json["chunks"].is_array() ||
+      !json.contains("question") || !json["question"].is_string()) {
+    return Fail(InvalidArgument(R"(a case is no {"id", "chunks": [text, ...], "question"})"));
+  }
+  RagCase parsed;
+  parsed.id = json.value("id", "");
+  const auto add = [&](const char* field, std::size_t limit,
+                       std::vector<std::vector<TokenId>>& into) -> Status {
+    auto texts = TextsOf(json[field], parsed.id, field);
+    if (!texts) return texts.error();
+    for (const std::string& text : *texts) {
+      if (into.size() == limit) break;
+      auto ids = ChunkTokens(engine, text);
+      if (!ids) return ids.error();
+      ids->resize(std::min<std::size_t>(ids->size(), limits.chunk_tokens));
+      into.push_back(std::move(*ids));
+    }
+    return Status();
+  };
+  KVC_FAIL_IF_ERROR(add("chunks", limits.chunks_max, parsed.chunks));
+  if (json.contains("related")) KVC_FAIL_IF_ERROR(add("related", 64, parsed.related));
+  if (parsed.chunks.size() < 2) {
+    return Fail(InvalidArgument("case " + parsed.id + " has fewer than two chunks"));
+  }
+  const auto question = json["question"].get<std::string>();
+  if (question.empty()) {
+    return Fail(InvalidArgument("case " + parsed.id + ": the question is empty"));
+  }
+  auto tail = TailTokens(engine, question);
+  if (!tail) return Fail(tail.error());
+  parsed.tail = std::move(*tail);
+  if (json.contains("answers")) {
+    auto answers = TextsOf(json["answers"], parsed.id, "answers");
+    if (!answers) return Fail(answers.error());
+    parsed.answers = std::move(*answers);
+  } else if (json.contains("answer") && json["answer"].is_string()) {
+    parsed.answers.push_back(json["answer"].get<std::string>());
+  }
+  return parsed;
+}
+
+Result<std::vector<TokenId>> SystemTokens(const Engine& engine) {
+  return engine.Tokenize(kSystem, true);
+}
+
+Result<std::vector<TokenId>> SinkTokens(const Engine& engine) {
+  return engine.Tokenize(kSinks, false);
+}
+
+Result<std::vector<TokenId>> ChunkTokens(const Engine& engine, std::string_view text) {
+  if (text.empty()) return Fail(InvalidArgument("the chunk is empty; it needs text"));
+  return engine.Tokenize("Passage: " + std::string(text), false);
+}
+
+Result<std::vector<TokenId>> TailTokens(const Engine& engine, std::string_view question) {
+  return engine.Tokenize(
+      "\n\nQuestion: " + std::string(question) + "<|im_end|>\n<|im_start|>assistant\n", true);
+}
+
+Result<std::vector<std::vector<TokenId>>> NeutralPrefaces(const Engine& engine, std::uint32_t count,
+                                                          std::uint32_t passages,
+                                                          std::uint32_t preface_tokens) {
+  const auto texts = NeutralPassages();
+  if (std::size_t{count} * passages > texts.size()) {
+    return Fail(InvalidArgument(std::to_string(count) + " prefaces of " + std::to_string(passages) +
+                                " passages; the limit is " + std::to_string(texts.size()) +
+                                " passages in all"));
+  }
+  const auto system = SystemTokens(engine);
+  if (!system) return Fail(system.error());
+  std::vector<std::vector<TokenId>> prefaces;
+  for (std::uint32_t p = 0; p < count; ++p) {
+    prefaces.push_back(*system);
+    for (std::uint32_t i = 0; i < passages; ++i) {
+      auto ids = ChunkTokens(engine, texts[std::size_t{p} * passages + i]);
+      if (!ids) return Fail(ids.error());
+      ids->resize(std::min<std::size_t>(ids->size(), preface_tokens));
+      prefaces.back().insert(prefaces.back().end(), ids->begin(), ids->end());
+    }
+  }
+  return prefaces;
+}
+
+double AnswerF1(std::string_view answer, const std::vector<std::string>& right) {
+  const std::vector<std::string> given = WordsOf(answer);
+  double best = 0;
+  for (const std::string& text : right) {
+    const std::vector<std::string> wanted = WordsOf(text);
+    std::map<std::string, int> left;
+    for (const std::string& word : wanted) ++left[word];
+    double common = 0;
+    for (const std::string& word : given) common += left[word]-- > 0 ? 1 : 0;
+    if (common == 0) continue;
+    const double precision = common / static_cast<double>(given.size());
+    const double recall = common / static_cast<double>(wanted.size());
+    best = std::max(best, 2 * precision * recall / (precision + recall));
+  }
+  return best;
+}
+
+bool AnswerContains(std::string_view answer, const std::vector<std::string>& right) {
+  const auto joined = [](std::string_view text) {
+    std::string line = " ";
+    for (const std::string& word : WordsOf(text)) line += word + " ";
+    return line;
+  };
+  const std::string given = joined(answer);
+  return std::any_of(right.begin(), right.end(), [&](const std::string& text) {
+    return joined(text).size() > 1 && given.find(joined(text)) != std::string::npos;
+  });
+}
+
+}  // namespace kvcommons

@@ -1,0 +1,54 @@
+// Questions over shared passages: a case as token ids, from a file of JSON lines or from a folder
+// of real data, and the text around it.
+//
+// A chunk is tokenized alone, once, and a prompt is a concatenation of token ids (specs: selective
+// recompute §1.2). Thread safety: pure functions over an engine's tokenizer.
+
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "agents/engine/llama_engine.h"
+
+namespace kvcommons {
+
+struct RagCase {
+  std::string id, setting;
+  std::vector<std::vector<TokenId>> chunks;   // in the prompt's order; at least 2
+  std::vector<std::vector<TokenId>> related;  // retrieved with them, not in the prompt
+  std::vector<TokenId> tail;                  // the question and what the answer follows
+  std::vector<std::string> answers;
+};
+
+struct CaseLimits {
+  std::uint32_t chunks_max = 6;
+  std::uint32_t chunk_tokens = 128;  // longer chunks are cut
+};
+
+// One line {"id", "chunks": [text, ...], "question", "answer" or "answers"?, "related"?}.
+// kInvalidArgument names the case and what is wrong with it.
+Result<RagCase> ParseCase(const Engine& engine, const std::string& line, const CaseLimits& limits);
+
+// The prompt's beginning, and what a passage and a question look like in it.
+Result<std::vector<TokenId>> SystemTokens(const Engine& engine);
+Result<std::vector<TokenId>> SinkTokens(const Engine& engine);
+// A passage as a chunk, not cut; empty text is refused.
+Result<std::vector<TokenId>> ChunkTokens(const Engine& engine, std::string_view text);
+Result<std::vector<TokenId>> TailTokens(const Engine& engine, std::string_view question);
+
+// System prompt and `passages` neutral passages of at most `preface_tokens` each, `count` times,
+// none of which shares a passage with another. kInvalidArgument: more than there are.
+Result<std::vector<std::vector<TokenId>>> NeutralPrefaces(const Engine& engine, std::uint32_t count,
+                                                          std::uint32_t passages,
+                                                          std::uint32_t preface_tokens);
+
+// Token overlap of an answer with the best of the right ones, 0 to 1, after the field's usual
+// normalisation (lower case, no punctuation, no articles).
+double AnswerF1(std::string_view answer, const std::vector<std::string>& right);
+// Whether one of the right answers stands in it word for word.
+bool AnswerContains(std::string_view answer, const std::vector<std::string>& right);
+
+}  // namespace kvcommons

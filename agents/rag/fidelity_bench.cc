@@ -1,0 +1,253 @@
+#include "agents/rag/fidelity_bench.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "agents/editor/fidelity.h"
+#include "agents/engine/teacher_force.h"
+#include "base/clock.h"
+
+namespace kvcommons {
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr std::size_t kSink = 0, kSystem = 1, kMean = 2;
+
+// Where attention outputs are compared: a few of the forced rows, every third layer.
+constexpr Position kProbedRows = 4;
+constexpr std::uint32_t kProbedEvery = 3;
+
+double MsSince(const Clock& clock, std::int64_t start_ns) {
+  return static_cast<double>(clock.NowNs() - start_ns) / 1e6;
+}
+
+double Cosine(const std::vector<float>& a, const std::vector<float>& b) {
+  double ab = 0, aa = 0, bb = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    ab += double{a[i]} * b[i];
+    aa += double{a[i]} * a[i];
+    bb += double{b[i]} * b[i];
+  }
+  return aa > 0 && bb > 0 ? ab / std::sqrt(aa * bb) : 1;
+}
+
+}  // namespace
+
+Result<FidelityBench> FidelityBench::Create(Engine& engine, const FidelityOptions& options) {
+  if (options.completion != "on" && options.completion != "off" && options.completion != "both") {
+    return Fail(
+        InvalidArgument("--completion is '" + options.completion + "'; use on, off or both"));
+  }
+  for (const std::string& rule : options.rules) {
+    if (auto made = MakeSelectRule(rule); !made) return Fail(made.error());
+  }
+  for (const std::string& variant : options.variants) {
+    if (variant != "mean" && variant != "near") {
+      return Fail(InvalidArgument("variant '" + variant + "' is unknown; known are mean, near"));
+    }
+  }
+  for (const double budget : options.budgets) {
+    if (!(budget >= 0 && budget <= 1)) {
+      return Fail(InvalidArgument("budget is " + std::to_string(budget) + "; the limit is 0 to 1"));
+    }
+  }
+  FidelityBench bench(engine, options);
+  auto system = SystemTokens(engine), sinks = SinkTokens(engine);
+  if (!system) return Fail(system.error());
+  if (!sinks) return Fail(sinks.error());
+  bench.system_ = std::move(*system);
+  auto neutral =
+      NeutralPrefaces(engine, options.prefaces, options.passages, options.preface_tokens);
+  if (!neutral) return Fail(neutral.error());
+  bench.neutral_ = std::move(*neutral);
+  using Prefaces = std::vector<std::vector<TokenId>>;
+  for (const Prefaces& prefaces :
+       {Prefaces{*sinks}, Prefaces{bench.system_}, Prefaces(bench.neutral_)}) {
+    auto maker = CanonicalMaker::Create(engine, prefaces);
+    if (!maker) return Fail(maker.error());
+    bench.makers_.push_back(std::move(*maker));
+  }
+  return bench;
+}
+
+Result<std::vector<CanonicalChunk>> FidelityBench::Prepare(const RagCase& rag_case,
+                                                           const std::string& variant) {
+  std::vector<CanonicalChunk> chunks;
+  CanonicalMaker near = makers_[kMean];
+  CanonicalMaker* maker = &makers_[variant == "sink"     ? kSink
+                                   : variant == "system" ? kSystem
+                                                         : kMean];
+  if (variant == "near") {
+    // Every other preface of documents that were retrieved with these.
+    std::vector<std::vector<TokenId>> prefaces = neutral_;
+    std::size_t next = 0;
+    for (std::size_t p = 0; p < prefaces.size(); p += 2) {
+      prefaces[p] = system_;
+      for (std::uint32_t i = 0; i < options_.passages; ++i, ++next) {
+        const auto& passage = rag_case.related[next % rag_case.related.size()];
+        prefaces[p].insert(prefaces[p].end(), passage.begin(),
+                           passage.begin() + static_cast<std::ptrdiff_t>(std::min<std::size_t>(
+                                                 passage.size(), options_.preface_tokens)));
+      }
+    }
+    auto made = CanonicalMaker::Create(*engine_, prefaces);
+    if (!made) return Fail(made.error());
+    near = std::move(*made);
+    maker = &near;
+  }
+  for (std::size_t i = 1; i < rag_case.chunks.size(); ++i) {
+    auto chunk = maker->Make(rag_case.chunks[i]);
+    if (!chunk) return Fail(chunk.error());
+    chunks.push_back(std::move(*chunk));
+  }
+  return chunks;
+}
+
+Status FidelityBench::Force(std::span<const TokenId> prompt, std::span<const TokenId> forced,
+                            Reference& into) {
+  AttentionProbe probe;
+  probe.outputs = true;
+  const auto end = static_cast<Position>(prompt.size() + forced.size()) - 1;
+  for (Position p = static_cast<Position>(prompt.size()) - 1;
+       p < std::min(end, static_cast<Position>(prompt.size()) - 1 + kProbedRows); ++p) {
+    probe.rows.push_back(p);
+  }
+  for (std::uint32_t layer = 1; layer < engine_->profile().layer_count; layer += kProbedEvery) {
+    probe.layers.push_back(layer);
+  }
+  KVC_RETURN_IF_ERROR(engine_->ProbeAttention(std::move(probe)));
+  auto logits = TeacherForce(*engine_, prompt, forced);
+  if (!logits) return logits.error();
+  into.logits = std::move(*logits);
+  into.outputs.clear();
+  for (const AttentionWeights& weights : engine_->probed()) into.outputs.push_back(weights.outputs);
+  return Status();
+}
+
+Result<std::string> FidelityBench::Answer(std::span<const TokenId> prompt) {
+  const TokenRun last{static_cast<Position>(prompt.size()) - 1,
+                      static_cast<Position>(prompt.size())};
+  KVC_FAIL_IF_ERROR(engine_->Run(prompt, {&last, 1}));
+  const auto tokens = engine_->Generate(options_.forced_tokens);
+  if (!tokens) return Fail(tokens.error());
+  return engine_->Detokenize(*tokens);
+}
+
+Result<Json> FidelityBench::Row(Composer& composer, const RagCase& rag_case,
+                                const Reference& reference, const std::string& variant,
+                                const ComposeOptions& compose) {
+  const auto report = composer.Run(compose);
+  if (!report) return Fail(report.error());
+  Reference composed;
+  KVC_FAIL_IF_ERROR(Force(composer.prompt(), reference.forced, composed));
+  const Fidelity fidelity = Compare(reference.logits, composed.logits);
+  double cosine = 0;
+  for (std::size_t i = 0; i < composed.outputs.size(); ++i) {
+    cosine += Cosine(reference.outputs[i], composed.outputs[i]) /
+              static_cast<double>(composed.outputs.size());
+  }
+  Json row = {{"variant", variant},
+              {"rule", compose.rule},
+              {"completion", compose.completion},
+              {"budget", compose.budget},
+              {"charged", report->charged},
+              {"kl", fidelity.kl_mean},
+              {"top1", fidelity.top1_agreement},
+              {"cosine", cosine},
+              {"ttft_ms", report->ttft_ms},
+              {"look_ms", report->look_ms},
+              {"select_ms", report->select_ms},
+              {"place_ms", report->place_ms},
+              {"compute_ms", report->compute_ms},
+              {"complete_ms", report->complete_ms},
+              {"corrected", report->corrected},
+              {"left_few_rows", report->left_few_rows},
+              {"left_worse", report->left_worse}};
+  if (options_.answers) {
+    const auto answer = Answer(composer.prompt());
+    if (!answer) return Fail(answer.error());
+    row["f1"] = AnswerF1(*answer, rag_case.answers);
+  }
+  return row;
+}
+
+Result<Json> FidelityBench::Measure(const RagCase& rag_case) {
+  std::vector<TokenId> head_tokens = system_;
+  head_tokens.insert(head_tokens.end(), rag_case.chunks[0].begin(), rag_case.chunks[0].end());
+  const auto head = MakeExactHead(*engine_, head_tokens);
+  if (!head) return Fail(head.error());
+  const SystemClock clock;
+  Json line = {{"id", rag_case.id},
+               {"setting", rag_case.setting},
+               {"timed", options_.timed},
+               {"rows", Json::array()}};
+  std::vector<TokenId> prompt = head_tokens;
+  for (std::size_t i = 1; i < rag_case.chunks.size(); ++i) {
+    prompt.insert(prompt.end(), rag_case.chunks[i].begin(), rag_case.chunks[i].end());
+  }
+  line["reused"] = prompt.size() - head_tokens.size();
+  prompt.insert(prompt.end(), rag_case.tail.begin(), rag_case.tail.end());
+  line["tokens"] = prompt.size();
+
+  // The reference: full prefill and what it goes on with.
+  engine_->Clear();
+  const std::int64_t full_ns = clock.NowNs();
+  KVC_FAIL_IF_ERROR(engine_->RunRest(prompt));
+  line["full_ms"] = MsSince(clock, full_ns);
+  Reference reference;
+  auto forced = engine_->Generate(options_.forced_tokens);
+  if (!forced) return Fail(forced.error());
+  if (forced->empty()) return Json();  // It has nothing to say to this.
+  reference.forced = std::move(*forced);
+  KVC_FAIL_IF_ERROR(engine_->RemoveFrom(static_cast<Position>(prompt.size())));
+  KVC_FAIL_IF_ERROR(Force(prompt, reference.forced, reference));
+  if (options_.answers) {
+    const auto answer = engine_->Detokenize(reference.forced);
+    if (!answer) return Fail(answer.error());
+    line["f1_full"] = AnswerF1(*answer, rag_case.answers);
+    line["full_right"] = AnswerContains(*answer, rag_case.answers);
+    // Without any passage: what the model knows, or guesses.
+    std::vector<TokenId> bare = system_;
+    bare.insert(bare.end(), rag_case.tail.begin(), rag_case.tail.end());
+    engine_->Clear();
+    KVC_FAIL_IF_ERROR(engine_->RunRest(bare));
+    const auto guess = Answer(bare);
+    if (!guess) return Fail(guess.error());
+    line["right_without_context"] = AnswerContains(*guess, rag_case.answers);
+  }
+
+  std::vector<std::string> variants{"sink", "system"};
+  variants.insert(variants.end(), options_.variants.begin(), options_.variants.end());
+  for (const std::string& variant : variants) {
+    if (variant == "near" && rag_case.related.size() < options_.passages) continue;
+    const std::int64_t prepare_ns = clock.NowNs();
+    const auto chunks = Prepare(rag_case, variant);
+    if (!chunks) return Fail(chunks.error());
+    line["prep_ms"][variant] = MsSince(clock, prepare_ns);
+    std::vector<ComposeChunk> views;
+    for (const CanonicalChunk& chunk : *chunks) views.push_back(ViewOf(chunk));
+    Composer composer(*engine_, *head, std::move(views), rag_case.tail);
+    const auto add = [&](const ComposeOptions& compose) -> Status {
+      auto row = Row(composer, rag_case, reference, variant, compose);
+      // A budget that a rule's looking exceeds is a hole in the table, not a failure.
+      if (!row && row.error().code() == Code::kInvalidArgument) return Status();
+      if (!row) return row.error();
+      line["rows"].push_back(std::move(*row));
+      return Status();
+    };
+    KVC_FAIL_IF_ERROR(add({"none", 0, false, options_.seed}));
+    if (variant == "sink" || variant == "system") continue;
+    for (const std::string& rule : options_.rules) {
+      for (const double budget : options_.budgets) {
+        if (options_.completion != "on")
+          KVC_FAIL_IF_ERROR(add({rule, budget, false, options_.seed}));
+        if (options_.completion != "off")
+          KVC_FAIL_IF_ERROR(add({rule, budget, true, options_.seed}));
+      }
+    }
+  }
+  return line;
+}
+
+}  // namespace kvcommons

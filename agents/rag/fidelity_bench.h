@@ -1,0 +1,70 @@
+// What composition costs in quality, on real questions: every case once in full, then composed with
+// each rule, budget, variant and completion, compared over full prefill's own continuation.
+//
+// One JSON line a case comes out, so that a campaign can be stopped, gone on with and put together
+// from several runs (fidelity_report.h). Thread safety: an engine's.
+
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "agents/rag/cases.h"
+#include "agents/rag/compose.h"
+
+namespace kvcommons {
+
+struct FidelityOptions {
+  std::vector<std::string> rules = {"design"};
+  std::vector<double> budgets = {0.17};
+  std::string completion = "on";                 // on, off, both
+  std::vector<std::string> variants = {"mean"};  // mean, near: what the rules work on
+  std::uint32_t forced_tokens = 32;
+  std::uint32_t prefaces = 8;  // that a chunk is made behind, each of `passages` passages
+  std::uint32_t passages = 3;
+  std::uint32_t preface_tokens = 128;  // of a passage, at most
+  bool answers = false;                // also generate answers: F1
+  bool timed = false;                  // nothing else runs on this machine
+  std::uint64_t seed = 1;
+};
+
+class FidelityBench {
+ public:
+  // Prefills the prefaces. kInvalidArgument: an unknown rule, variant or completion, a budget out
+  // of its limits.
+  static Result<FidelityBench> Create(Engine& engine, const FidelityOptions& options);
+
+  // {"id", "setting", "tokens", "reused", "timed", "full_ms", "prep_ms": {variant: ms},
+  //  "rows": [{"variant", "rule", "completion", "budget", "charged", "kl", "top1", "cosine",
+  //  ...}]}.
+  // Null where full prefill has nothing to say.
+  Result<nlohmann::json> Measure(const RagCase& rag_case);
+
+ private:
+  FidelityBench(Engine& engine, FidelityOptions options)
+      : engine_(&engine), options_(std::move(options)) {}
+
+  struct Reference {
+    std::vector<TokenId> forced;
+    std::vector<std::vector<float>> logits;
+    std::vector<std::vector<float>> outputs;  // of attention, by probe
+  };
+
+  Result<std::vector<CanonicalChunk>> Prepare(const RagCase& rag_case, const std::string& variant);
+  // Teacher-forced logits of what the engine holds, and attention outputs beside them.
+  Status Force(std::span<const TokenId> prompt, std::span<const TokenId> forced, Reference& into);
+  Result<std::string> Answer(std::span<const TokenId> prompt);
+  Result<nlohmann::json> Row(Composer& composer, const RagCase& rag_case,
+                             const Reference& reference, const std::string& variant,
+                             const ComposeOptions& options);
+
+  Engine* engine_;
+  FidelityOptions options_;
+  std::vector<TokenId> system_;
+  std::vector<std::vector<TokenId>> neutral_;
+  std::vector<CanonicalMaker> makers_;  // sink, system, mean
+};
+
+}  // namespace kvcommons

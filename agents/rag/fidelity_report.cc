@@ -1,0 +1,210 @@
+#include "agents/rag/fidelity_report.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <map>
+#include <optional>
+#include <random>
+#include <tuple>
+
+namespace kvcommons {
+namespace {
+
+using Json = nlohmann::json;
+
+// (variant, rule, completion, budget).
+using Setting = std::tuple<std::string, std::string, bool, double>;
+
+struct Case {
+  std::map<Setting, Json> rows;
+  Json line;  // the last one, without its rows
+};
+
+struct Group {
+  std::map<std::string, Case> cases;  // by id
+};
+
+const Setting kSink{"sink", "none", false, 0}, kSystem{"system", "none", false, 0};
+
+double Median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
+Json MedianOrNull(const std::vector<double>& values) {
+  return values.empty() ? Json() : Json(Median(values));
+}
+
+// 1 − Σ kl ÷ Σ base.
+double Recovered(const std::vector<double>& kl, const std::vector<double>& base) {
+  double sum = 0, base_sum = 0;
+  for (std::size_t i = 0; i < kl.size(); ++i) {
+    sum += kl[i];
+    base_sum += base[i];
+  }
+  return base_sum > 0 ? 1 - sum / base_sum : 0;
+}
+
+struct Interval {
+  double low, high;
+};
+
+// 90 % over cases; `of` gets the indices that one round drew.
+template <typename Of>
+Interval Bootstrap(std::size_t cases, std::uint64_t seed, Of of) {
+  constexpr int kRounds = 1000;
+  std::mt19937_64 random(seed);
+  std::vector<double> values;
+  std::vector<std::size_t> drawn(cases);
+  for (int round = 0; round < kRounds; ++round) {
+    for (std::size_t& index : drawn) index = random() % cases;
+    values.push_back(of(drawn));
+  }
+  std::sort(values.begin(), values.end());
+  return {values[kRounds / 20], values[kRounds - 1 - kRounds / 20]};
+}
+
+std::vector<double> Drawn(const std::vector<double>& values,
+                          const std::vector<std::size_t>& drawn) {
+  std::vector<double> result;
+  for (const std::size_t index : drawn) result.push_back(values[index]);
+  return result;
+}
+
+double Mean(const std::vector<double>& values) {
+  double sum = 0;
+  for (const double value : values) sum += value;
+  return values.empty() ? 0 : sum / static_cast<double>(values.size());
+}
+
+Json RowOf(const std::string& name, const Group& group, const Setting& setting,
+           std::uint64_t seed) {
+  std::vector<double> kl, sink, system, top1, cosine, charged, tokens;
+  std::vector<double> ttft, full, prepare, ratio, f1, f1_full;
+  std::size_t answerable = 0, failed = 0;
+  for (const auto& entry : group.cases) {
+    const Case& one = entry.second;
+    const auto row = one.rows.find(setting);
+    if (row == one.rows.end()) continue;
+    const auto number = [&](const char* field) { return row->second.at(field).get<double>(); };
+    kl.push_back(number("kl"));
+    sink.push_back(one.rows.at(kSink).at("kl"));
+    system.push_back(one.rows.at(kSystem).at("kl"));
+    top1.push_back(number("top1"));
+    cosine.push_back(number("cosine"));
+    charged.push_back(number("charged"));
+    tokens.push_back(one.line.at("tokens"));
+    const std::string& variant = std::get<0>(setting);
+    if (one.line.at("timed").get<bool>()) {
+      ttft.push_back(number("ttft_ms"));
+      full.push_back(one.line.at("full_ms"));
+      ratio.push_back(full.back() / ttft.back());
+      if (one.line.at("prep_ms").contains(variant)) {
+        prepare.push_back(one.line.at("prep_ms").at(variant));
+      }
+    }
+    if (row->second.contains("f1") && one.line.contains("f1_full")) {
+      if (one.line.at("right_without_context").get<bool>()) {
+        ++answerable;
+      } else if (!one.line.at("full_right").get<bool>()) {
+        ++failed;
+      } else {
+        f1.push_back(number("f1"));
+        f1_full.push_back(one.line.at("f1_full"));
+      }
+    }
+  }
+  const Interval of_kl =
+      Bootstrap(kl.size(), seed, [&](const auto& drawn) { return Mean(Drawn(kl, drawn)); });
+  const Interval of_sink = Bootstrap(kl.size(), seed, [&](const auto& drawn) {
+    return Recovered(Drawn(kl, drawn), Drawn(sink, drawn));
+  });
+  const Interval of_system = Bootstrap(kl.size(), seed, [&](const auto& drawn) {
+    return Recovered(Drawn(kl, drawn), Drawn(system, drawn));
+  });
+  const auto& [variant, rule, completion, budget] = setting;
+  return {{"setting", name},
+          {"tokens", Mean(tokens)},
+          {"variant", variant},
+          {"rule", rule},
+          {"completion", completion},
+          {"budget", budget},
+          {"charged", Mean(charged)},
+          {"kl", Mean(kl)},
+          {"kl_low", of_kl.low},
+          {"kl_high", of_kl.high},
+          {"top1", Mean(top1)},
+          {"cosine", Mean(cosine)},
+          {"recovered", Recovered(kl, sink)},
+          {"recovered_low", of_sink.low},
+          {"recovered_high", of_sink.high},
+          {"recovered_system", Recovered(kl, system)},
+          {"recovered_system_low", of_system.low},
+          {"recovered_system_high", of_system.high},
+          {"f1", f1.empty() ? Json() : Json(Mean(f1))},
+          {"f1_full", f1.empty() ? Json() : Json(Mean(f1_full))},
+          {"f1_cases", f1.size()},
+          {"right_without_context", answerable},
+          {"full_failed", failed},
+          {"ttft_full_ms", MedianOrNull(full)},
+          {"ttft_ms", MedianOrNull(ttft)},
+          {"faster", MedianOrNull(ratio)},
+          {"prep_ms", MedianOrNull(prepare)},
+          {"timed_cases", ttft.size()},
+          {"cases", kl.size()}};
+}
+
+}  // namespace
+
+Json FidelityRows(const std::vector<Json>& lines, std::uint64_t seed) {
+  std::map<std::string, Group> groups;
+  for (const Json& line : lines) {
+    if (!line.is_object()) continue;
+    Case& one = groups[line.at("setting")].cases[line.at("id")];
+    for (const Json& row : line.at("rows")) {
+      one.rows[{row.at("variant"), row.at("rule"), row.at("completion"), row.at("budget")}] = row;
+    }
+    one.line = line;
+    one.line.erase("rows");
+  }
+  Json rows = Json::array();
+  for (auto& [name, group] : groups) {
+    std::erase_if(group.cases, [](const auto& entry) {
+      return !entry.second.rows.contains(kSink) || !entry.second.rows.contains(kSystem);
+    });
+    std::map<Setting, bool> settings;
+    for (const auto& entry : group.cases) {
+      for (const auto& row : entry.second.rows) settings[row.first] = true;
+    }
+    for (const auto& setting : settings) rows.push_back(RowOf(name, group, setting.first, seed));
+  }
+  return rows;
+}
+
+std::string FidelityTable(const Json& rows) {
+  std::string table;
+  char line[256];
+  std::snprintf(line, sizeof line, "%-16s %-7s %-10s %-5s %6s %7s %9s %6s %7s %22s %10s %6s %5s\n",
+                "setting", "variant", "rule", "compl", "budget", "charged", "KL", "top-1", "cosine",
+                "recovered, 90 %", "of system", "faster", "cases");
+  table += line;
+  for (const Json& row : rows) {
+    const auto number = [&](const char* field) { return row.at(field).get<double>(); };
+    const std::string faster =
+        row.at("faster").is_null() ? "-" : std::to_string(number("faster")).substr(0, 5);
+    std::snprintf(
+        line, sizeof line,
+        "%-16s %-7s %-10s %-5s %6.2f %7.3f %9.4f %6.3f %7.4f %6.3f %7.3f,%6.3f %10.3f %6s "
+        "%5zu\n",
+        row.at("setting").get<std::string>().c_str(), row.at("variant").get<std::string>().c_str(),
+        row.at("rule").get<std::string>().substr(0, 10).c_str(),
+        row.at("completion").get<bool>() ? "on" : "-", number("budget"), number("charged"),
+        number("kl"), number("top1"), number("cosine"), number("recovered"),
+        number("recovered_low"), number("recovered_high"), number("recovered_system"),
+        faster.c_str(), row.at("cases").get<std::size_t>());
+    table += line;
+  }
+  return table;
+}
+
+}  // namespace kvcommons
