@@ -110,6 +110,7 @@ Result<CanonicalChunk> CanonicalMaker::Make(std::span<const TokenId> tokens) {
   chunk.tokens.assign(tokens.begin(), tokens.end());
   chunk.prefaces = static_cast<std::uint32_t>(count);
   chunk.planes.resize(planes.BlockBytes(rows));
+  std::vector<LayerLoadings> learned_layers;
   LayerRows layer_rows;
   layer_rows.keys.resize(count * rows * elements);
   layer_rows.values.resize(layer_rows.keys.size());
@@ -150,11 +151,19 @@ Result<CanonicalChunk> CanonicalMaker::Make(std::span<const TokenId> tokens) {
     deviations.row_elements = static_cast<std::uint32_t>(elements);
     deviations.keys = layer_rows.keys;
     deviations.values = layer_rows.values;
-    const auto learned = LearnLoadings(deviations);
+    auto learned = LearnLoadings(deviations);
     if (!learned) return Fail(learned.error());
-    chunk.rank = learned->rank;
-    chunk.loadings.insert(chunk.loadings.end(), learned->values.begin(), learned->values.end());
-    chunk.loadings.push_back(learned->residue);
+    learned_layers.push_back(std::move(*learned));
+  }
+  if (count > 1) {
+    auto mean_loadings = MeanLoadings(learned_layers);
+    if (!mean_loadings) return Fail(mean_loadings.error());
+    learned_layers.push_back(std::move(*mean_loadings));
+    chunk.rank = learned_layers[0].rank;
+    for (const LayerLoadings& layer : learned_layers) {
+      chunk.loadings.insert(chunk.loadings.end(), layer.values.begin(), layer.values.end());
+      chunk.loadings.push_back(layer.residue);
+    }
   }
   chunk.prepare_ms = MsSince(clock, start_ns);
   return chunk;

@@ -23,7 +23,8 @@ struct CanonicalChunk {
   // One block of all rows, in the store's layout and the engine's number type; keys rotated for the
   // positions 0, 1, ...
   std::vector<std::byte> planes;
-  // A layer after the other: [row][rank], then the layer's residue. Empty with one preface.
+  // A layer after the other, then their mean (align/complete/loadings.h): [row][rank], then the
+  // residue. Empty with one preface.
   std::vector<float> loadings;
   std::uint32_t rank = 0;  // 0: no loadings
   std::uint32_t prefaces = 0;

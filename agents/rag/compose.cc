@@ -237,31 +237,53 @@ Result<const Composer::CheckEvidence*> Composer::LookAtCheckLayer() {
   return &*check_;
 }
 
-void Composer::GatherLoadings() {
-  if (!loadings_.empty()) return;
-  const std::uint32_t layers = engine_.profile().layer_count;
-  for (const ComposeChunk& chunk : chunks_) {
-    std::vector<float> values, residues;
-    for (std::uint32_t layer = 0; layer < layers && chunk.rank > 0; ++layer) {
-      for (const ChunkPart& part : chunk.parts) {
-        const float* from = part.loadings + layer * LayerStride(part, chunk.rank);
-        values.insert(values.end(), from, from + std::size_t{part.block_tokens} * chunk.rank);
-        if (&part == &chunk.parts.back()) {
-          residues.push_back(from[std::size_t{part.block_tokens} * chunk.rank]);
-        }
-      }
-    }
-    loadings_.push_back(std::move(values));
-    residues_.push_back(std::move(residues));
-  }
-}
-
-std::vector<ChunkLoadings> Composer::Loadings() const {
+std::vector<ChunkLoadings> Composer::MeanLoadingsOfChunks() {
+  const std::size_t mean = engine_.profile().layer_count;
   std::vector<ChunkLoadings> loadings;
   for (std::size_t i = 0; i < chunks_.size(); ++i) {
-    loadings.push_back({chunks_[i].rank, loadings_[i], residues_[i]});
+    const ComposeChunk& chunk = chunks_[i];
+    if (mean_loadings_.size() == i) {
+      std::vector<float> values;
+      for (std::size_t p = 0; p < chunk.parts.size() && chunk.rank > 0; ++p) {
+        const ChunkPart& part = chunk.parts[p];
+        const float* from = part.loadings + mean * LayerStride(part, chunk.rank);
+        values.insert(values.end(), from, from + std::size_t{part.block_tokens} * chunk.rank);
+      }
+      mean_loadings_.push_back(std::move(values));
+    }
+    ChunkLoadings one{chunk.rank, mean_loadings_[i], 0};
+    if (chunk.rank > 0) {
+      const ChunkPart& part = chunk.parts[0];
+      one.residue = part.loadings[(mean + 1) * LayerStride(part, chunk.rank) - 1];
+    }
+    loadings.push_back(one);
   }
   return loadings;
+}
+
+std::vector<Composer::Pass> Composer::PassesOf(
+    const std::vector<std::vector<std::size_t>>& selected) const {
+  std::vector<Pass> passes(1);
+  for (std::size_t i = 0; i < chunks_.size(); ++i) {
+    std::vector<TokenRun> runs;
+    for (const std::size_t row : selected[i]) {
+      const Position position = spans_[i].begin + static_cast<Position>(row);
+      if (!runs.empty() && runs.back().end == position) {
+        ++runs.back().end;
+      } else {
+        runs.push_back({position, position + 1});
+      }
+    }
+    const std::size_t together = passes.back().runs.size() + runs.size() + 1;  // 1: the tail
+    if (together > Engine::kMaxRuns && !passes.back().runs.empty()) {
+      passes.push_back({{}, i, i});
+    }
+    passes.back().runs.insert(passes.back().runs.end(), runs.begin(), runs.end());
+    passes.back().end_chunk = i + 1;
+  }
+  const auto end = static_cast<Position>(prompt_.size());
+  passes.back().runs.push_back({end - static_cast<Position>(tail_tokens_), end});
+  return passes;
 }
 
 void Composer::TurnKeys(Position delta, std::size_t count, float* rows) const {
@@ -272,79 +294,81 @@ void Composer::TurnKeys(Position delta, std::size_t count, float* rows) const {
   for (std::size_t i = 0; i < count; ++i) turn.Apply({rows + 2 * i * elements, elements});
 }
 
-void Composer::Complete(const LayerView& view,
-                        const std::vector<std::vector<std::size_t>>& selected,
-                        ComposeReport& report) {
-  if (view.layer == 0) return;  // Exact: it does not depend on context.
+void Composer::Complete(const LayerView& view, std::size_t index,
+                        const std::vector<std::size_t>& selected, ComposeReport& report) {
   const ModelProfile& profile = engine_.profile();
   const std::size_t elements = view.row_elements;
-  for (std::size_t i = 0; i < chunks_.size(); ++i) {
-    const ComposeChunk& chunk = chunks_[i];
-    const std::size_t rows = chunk.tokens.size();
-    const float* loadings = &loadings_[i][view.layer * rows * chunk.rank];
-    // What the selected rows are off by, part by part.
-    std::vector<float> measured_loadings, residuals(selected[i].size() * 2 * elements);
-    const RotationTable to_prompt(profile.omega, spans_[i].begin);
-    std::size_t first = 0, next = 0;
-    for (const ChunkPart& part : chunk.parts) {
-      std::vector<std::uint32_t> part_rows, cells;
-      const std::size_t begin = next;
-      for (; next < selected[i].size() && selected[i][next] < first + part.block_tokens; ++next) {
-        const std::size_t row = selected[i][next];
-        part_rows.push_back(static_cast<std::uint32_t>(row - first));
-        cells.push_back(static_cast<std::uint32_t>(
-            view.cell_of_position[static_cast<std::size_t>(spans_[i].begin) + row]));
-        measured_loadings.insert(measured_loadings.end(), loadings + row * chunk.rank,
-                                 loadings + (row + 1) * chunk.rank);
+  const ComposeChunk& chunk = chunks_[index];
+  const RotationTable to_prompt(profile.omega, spans_[index].begin);
+  const auto loadings_of = [&](const ChunkPart& part) {
+    return part.loadings + view.layer * LayerStride(part, chunk.rank);
+  };
+  const auto cell_of = [&](std::size_t row) {
+    return static_cast<std::uint32_t>(
+        view.cell_of_position[static_cast<std::size_t>(spans_[index].begin) + row]);
+  };
+  // What the selected rows are off by, part by part.
+  std::vector<float> measured_loadings, residuals(selected.size() * 2 * elements);
+  std::vector<std::uint32_t> rows, cells;
+  std::size_t first = 0, next = 0;
+  for (const ChunkPart& part : chunk.parts) {
+    rows.clear();
+    cells.clear();
+    const std::size_t begin = next;
+    for (; next < selected.size() && selected[next] < first + part.block_tokens; ++next) {
+      const std::size_t row = selected[next] - first;
+      rows.push_back(static_cast<std::uint32_t>(row));
+      cells.push_back(cell_of(selected[next]));
+      const float* u = loadings_of(part) + row * chunk.rank;
+      measured_loadings.insert(measured_loadings.end(), u, u + chunk.rank);
+    }
+    if (!rows.empty()) {
+      float* into = &residuals[begin * 2 * elements];
+      MeasureResiduals(to_prompt, rotations_, RowsOf(view, profile, part, rows, cells), into);
+      // From the part's frame to the chunk's.
+      TurnKeys(-static_cast<Position>(first), rows.size(), into);
+    }
+    first += part.block_tokens;
+  }
+  for (const float r : residuals) measured_[index] += double{r} * r;
+  CompletionInput input;
+  input.rank = chunk.rank;
+  input.loadings = measured_loadings;
+  input.residue = loadings_of(chunk.parts[0])[LayerStride(chunk.parts[0], chunk.rank) - 1];
+  input.residuals = residuals;
+  input.columns = static_cast<std::uint32_t>(2 * elements);
+  Result<Completion> completion = CompleteResiduals(input);
+  // Shapes are ours; numbers that are not finite leave the chunk alone.
+  if (!completion || completion->outcome == CompletionOutcome::kWorse) {
+    ++report.left_worse;
+    return;
+  }
+  if (completion->outcome == CompletionOutcome::kTooFewRows) {
+    ++report.left_few_rows;
+    return;
+  }
+  ++report.corrected;
+  first = next = 0;
+  for (const ChunkPart& part : chunk.parts) {
+    rows.clear();
+    cells.clear();
+    for (std::size_t row = first; row < first + part.block_tokens; ++row) {
+      if (next < selected.size() && selected[next] == row) {
+        ++next;
+        continue;
       }
-      if (!part_rows.empty()) {
-        float* into = &residuals[begin * 2 * elements];
-        MeasureResiduals(to_prompt, rotations_, RowsOf(view, profile, part, part_rows, cells),
-                         into);
-        // From the part's frame to the chunk's.
-        TurnKeys(-static_cast<Position>(first), part_rows.size(), into);
-      }
-      first += part.block_tokens;
+      rows.push_back(static_cast<std::uint32_t>(row - first));
+      cells.push_back(cell_of(row));
     }
-    for (const float r : residuals) measured_[i] += double{r} * r;
-    CompletionInput input;
-    input.rank = chunk.rank;
-    input.loadings = measured_loadings;
-    input.residue = residues_[i][view.layer];
-    input.residuals = residuals;
-    input.columns = static_cast<std::uint32_t>(2 * elements);
-    Result<Completion> completion = CompleteResiduals(input);
-    // Shapes are ours; numbers that are not finite leave the chunk alone.
-    if (!completion || completion->outcome == CompletionOutcome::kWorse) {
-      ++report.left_worse;
-      continue;
+    // The kernel turns by a row's place in its part; the part's own place is turned here.
+    if (first > 0) {
+      TurnKeys(static_cast<Position>((&part - 1)->block_tokens), chunk.rank,
+               completion->gain.data());
     }
-    if (completion->outcome == CompletionOutcome::kTooFewRows) {
-      ++report.left_few_rows;
-      continue;
-    }
-    ++report.corrected;
-    first = next = 0;
-    Position turned = 0;  // frame of the gain's keys
-    for (const ChunkPart& part : chunk.parts) {
-      std::vector<std::uint32_t> part_rows, cells;
-      for (std::size_t row = first; row < first + part.block_tokens; ++row) {
-        if (next < selected[i].size() && selected[i][next] == row) {
-          ++next;
-          continue;
-        }
-        part_rows.push_back(static_cast<std::uint32_t>(row - first));
-        cells.push_back(static_cast<std::uint32_t>(
-            view.cell_of_position[static_cast<std::size_t>(spans_[i].begin) + row]));
-      }
-      TurnKeys(static_cast<Position>(first) - turned, chunk.rank, completion->gain.data());
-      turned = static_cast<Position>(first);
-      const CompletionUpdate update{chunk.rank, loadings + first * chunk.rank,
-                                    completion->gain.data()};
-      CompleteRows(to_prompt, rotations_, RowsOf(view, profile, part, part_rows, cells), update);
-      report.corrected_rows += part_rows.size();
-      first += part.block_tokens;
-    }
+    CompleteRows(to_prompt, rotations_, RowsOf(view, profile, part, rows, cells),
+                 {chunk.rank, loadings_of(part), completion->gain.data()});
+    report.corrected_rows += rows.size();
+    first += part.block_tokens;
   }
 }
 
@@ -391,51 +415,44 @@ Result<ComposeReport> Composer::Run(const ComposeOptions& options) {
   }
   const std::int64_t select_ns = clock.NowNs();
   std::vector<ChunkLoadings> loadings;
-  if (needs.loadings || options.completion) GatherLoadings();
-  if (needs.loadings) {
-    loadings = Loadings();
-    evidence.loadings = loadings;
-  }
+  if (needs.loadings) loadings = MeanLoadingsOfChunks();
+  evidence.loadings = loadings;
   Result<Selection> selection = (*rule)->Select(request, evidence);
   if (!selection) return Fail(selection.error());
   report.select_ms = MsSince(clock, select_ns);
 
-  // Runs of selected rows, and the tail; rows by chunk for completion.
-  std::vector<TokenRun> runs;
   std::vector<std::vector<std::size_t>> selected(chunks_.size());
   std::size_t chunk = 0;
   for (const Position row : selection->rows) {
     while (row >= spans_[chunk].end) ++chunk;
     selected[chunk].push_back(static_cast<std::size_t>(row - spans_[chunk].begin));
-    if (!runs.empty() && runs.back().end == row) {
-      ++runs.back().end;
-    } else {
-      runs.push_back({row, row + 1});
-    }
   }
-  const auto tail = static_cast<Position>(prompt_.size() - tail_tokens_);
-  if (!runs.empty() && runs.back().end == tail) {
-    runs.back().end += static_cast<Position>(tail_tokens_);
-  } else {
-    runs.push_back({tail, tail + static_cast<Position>(tail_tokens_)});
-  }
-
   const std::int64_t compute_ns = clock.NowNs();
-  if (options.completion && !selection->rows.empty()) {
-    measured_.assign(chunks_.size(), 0);
-    // Only once all selected rows are there: with a pass in several ubatches, in the last.
-    const std::size_t wanted = selection->rows.size() + tail_tokens_;
-    engine_.SetLayerHook([&](const LayerView& view) {
-      if (view.positions.size() < wanted) return;
-      const std::int64_t complete_ns = clock.NowNs();
-      Complete(view, selected, report);
-      report.complete_ms += MsSince(clock, complete_ns);
-    });
+  measured_.assign(chunks_.size(), 0);
+  const bool completes = options.completion && !selection->rows.empty();
+  for (const Pass& pass : PassesOf(selected)) {
+    std::size_t wanted = 0;
+    for (const TokenRun& run : pass.runs) wanted += static_cast<std::size_t>(run.end - run.begin);
+    if (completes) {
+      engine_.SetLayerHook([&](const LayerView& view) {
+        // Layer 0 is exact: it does not depend on context. With several ubatches, in the last: only
+        // once all selected rows are there.
+        if (view.layer == 0 || view.positions.size() < wanted) return;
+        const std::int64_t complete_ns = clock.NowNs();
+        for (std::size_t i = pass.first_chunk; i < pass.end_chunk; ++i) {
+          Complete(view, i, selected[i], report);
+        }
+        report.complete_ms += MsSince(clock, complete_ns);
+      });
+    }
+    const Status done = engine_.Run(prompt_, pass.runs);
+    engine_.SetLayerHook({});
+    KVC_FAIL_IF_ERROR(done);
+    // What ran, not what was meant: where there are too many runs the closest are joined.
+    report.recomputed += engine_.computed_rows();
   }
-  const Status done = engine_.Run(prompt_, runs);
-  engine_.SetLayerHook({});
-  KVC_FAIL_IF_ERROR(done);
-  if (options.completion && !selection->rows.empty()) {
+  report.recomputed -= tail_tokens_;
+  if (completes) {
     const double numbers = 2.0 * engine_.profile().kv_head_count * engine_.profile().head_dim *
                            (request.layer_count - 1);
     for (std::size_t i = 0; i < chunks_.size(); ++i) {
@@ -445,9 +462,6 @@ Result<ComposeReport> Composer::Run(const ComposeOptions& options) {
   }
   report.compute_ms = MsSince(clock, compute_ns);
   report.ttft_ms = report.look_ms + report.place_ms + report.select_ms + report.compute_ms;
-  // What ran, not what was meant: runs are joined where there are too many, and rows run to the
-  // end.
-  report.recomputed = engine_.computed_rows() - tail_tokens_;
   Selection spent = *selection;
   spent.depth.assign(report.recomputed, request.layer_count);
   spent.rows.resize(report.recomputed);

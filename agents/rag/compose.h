@@ -63,7 +63,7 @@ Result<ExactHead> MakeExactHead(Engine& engine, std::span<const TokenId> tokens)
 struct ChunkPart {
   const std::byte* planes = nullptr;  // keys rotated for their place in the chunk
   std::uint32_t block_tokens = 0;     // rows of the block, all of them the chunk's
-  // [layer]: [row][rank], then the layer's residue. Null: none.
+  // A layer after the other, then their mean: [row][rank], then the residue. Null: none.
   const float* loadings = nullptr;
 };
 
@@ -103,13 +103,20 @@ class Composer {
   Status PlaceAll();
   Result<const QuestionEvidence*> LookAtQuestion(const std::vector<std::uint32_t>& layers);
   Result<const CheckEvidence*> LookAtCheckLayer();
-  // Loadings of every chunk, gathered from its parts: [layer][row][rank], and residues by layer.
-  void GatherLoadings();
-  std::vector<ChunkLoadings> Loadings() const;
+  // Mean loadings of every chunk, gathered from its parts.
+  std::vector<ChunkLoadings> MeanLoadingsOfChunks();
+  // The runs of one pass, and the chunks it is about: all selected rows of a chunk are in one pass,
+  // so that they correct the others together. A row needs no row behind it, so passes in the order
+  // of positions are as exact as one.
+  struct Pass {
+    std::vector<TokenRun> runs;
+    std::size_t first_chunk = 0, end_chunk = 0;
+  };
+  std::vector<Pass> PassesOf(const std::vector<std::vector<std::size_t>>& selected) const;
   // Turns the keys of `count` rows of keys beside values, fp32, by `delta` positions.
   void TurnKeys(Position delta, std::size_t count, float* rows) const;
-  // Corrects, in one layer of the pass, the rows of every chunk that were not selected.
-  void Complete(const LayerView& view, const std::vector<std::vector<std::size_t>>& selected,
+  // Corrects, in one layer of a pass, the rows of chunk `index` that were not selected.
+  void Complete(const LayerView& view, std::size_t index, const std::vector<std::size_t>& selected,
                 ComposeReport& report);
 
   Engine& engine_;
@@ -118,7 +125,7 @@ class Composer {
   std::vector<SelectChunk> spans_;
   std::vector<TokenId> prompt_;
   std::uint32_t tail_tokens_;
-  std::vector<std::vector<float>> loadings_, residues_;  // a chunk each, once gathered
+  std::vector<std::vector<float>> mean_loadings_;  // a chunk each, once gathered
   std::optional<CheckEvidence> check_;
   std::vector<std::unique_ptr<QuestionEvidence>> questions_;
   RowRotations rotations_;        // of the longest part

@@ -6,6 +6,8 @@
 #include <random>
 #include <string>
 
+#include "base/assert.h"
+
 namespace kvcommons {
 namespace {
 
@@ -102,21 +104,11 @@ Result<Eigenpairs> LargestEigenpairs(const Matrix& matrix, Index count) {
   return pairs;
 }
 
-}  // namespace
-
-Result<LayerLoadings> LearnLoadings(const PrefaceRows& rows) {
-  KVC_FAIL_IF_ERROR(Check(rows));
-  const auto count = static_cast<Index>(rows.row_count);
-  Matrix covariance = Matrix::Zero(count, count);
-  AddDeviations(rows, rows.keys, covariance);
-  AddDeviations(rows, rows.values, covariance);
-  // A row of M has K's and V's deviations behind every preface.
-  const double prefaces = rows.preface_count;
-  covariance *= prefaces / (prefaces - 1) / (2.0 * prefaces * rows.row_elements);
-
-  covariance.triangularView<Eigen::StrictlyUpper>() = covariance.transpose();
+// The `rank` largest factors of a covariance, and the mean of what they leave.
+Result<LayerLoadings> Factor(const Matrix& covariance, std::uint32_t wanted_rank) {
   LayerLoadings loadings;
-  loadings.rank = std::min(kLoadingsRank, rows.row_count);
+  loadings.rank = wanted_rank;
+  const Index count = covariance.rows();
   const auto rank = static_cast<Index>(loadings.rank);
   const Result<Eigenpairs> pairs = LargestEigenpairs(covariance, rank);
   if (!pairs) return Fail(pairs.error());
@@ -139,6 +131,44 @@ Result<LayerLoadings> LearnLoadings(const PrefaceRows& rows) {
   const double rest = covariance.trace() - kept;
   loadings.residue = static_cast<float>(std::max(rest / static_cast<double>(count), 1e-9));
   return loadings;
+}
+
+}  // namespace
+
+Result<LayerLoadings> LearnLoadings(const PrefaceRows& rows) {
+  KVC_FAIL_IF_ERROR(Check(rows));
+  const auto count = static_cast<Index>(rows.row_count);
+  Matrix covariance = Matrix::Zero(count, count);
+  AddDeviations(rows, rows.keys, covariance);
+  AddDeviations(rows, rows.values, covariance);
+  // A row of M has K's and V's deviations behind every preface.
+  const double prefaces = rows.preface_count;
+  covariance *= prefaces / (prefaces - 1) / (2.0 * prefaces * rows.row_elements);
+
+  covariance.triangularView<Eigen::StrictlyUpper>() = covariance.transpose();
+  return Factor(covariance, std::min(kLoadingsRank, rows.row_count));
+}
+
+Result<LayerLoadings> MeanLoadings(std::span<const LayerLoadings> layers) {
+  KVC_ASSERT(!layers.empty());
+  const auto counted = layers.subspan(layers.size() / 5);
+  const std::uint32_t rank = layers[0].rank;
+  const auto rows = static_cast<Index>(layers[0].values.size() / rank);
+  using Floats =
+      Eigen::Map<const Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>>;
+  Matrix covariance = Matrix::Zero(rows, rows);
+  double residue = 0;
+  for (const LayerLoadings& layer : counted) {
+    KVC_ASSERT(layer.rank == rank && layer.values.size() == layers[0].values.size());
+    const Matrix u = Floats(layer.values.data(), rows, rank).cast<double>();
+    covariance.selfadjointView<Eigen::Lower>().rankUpdate(u);
+    residue += double{layer.residue};
+  }
+  covariance /= static_cast<double>(counted.size());
+  covariance.triangularView<Eigen::StrictlyUpper>() = covariance.transpose();
+  Result<LayerLoadings> mean = Factor(covariance, rank);
+  if (mean) mean->residue += static_cast<float>(residue / static_cast<double>(counted.size()));
+  return mean;
 }
 
 }  // namespace kvcommons

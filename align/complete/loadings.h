@@ -42,4 +42,9 @@ struct LayerLoadings {
 // kInvalidArgument names field, value and limit. Deterministic: equal bytes in, equal bytes out.
 Result<LayerLoadings> LearnLoadings(const PrefaceRows& rows);
 
+// The mean of covariances over layers, as one: what `design` chooses rows by. The first fifth of a
+// model's layers is left out: errors there are small and of another kind.
+// REQUIRES: at least one layer; all of one rank and of as many rows.
+Result<LayerLoadings> MeanLoadings(std::span<const LayerLoadings> layers);
+
 }  // namespace kvcommons

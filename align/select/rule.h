@@ -45,11 +45,12 @@ struct SelectRequest {
   std::size_t reused_rows() const;
 };
 
-// Low-rank covariance of a chunk's residuals, one matrix a layer (§I): a row's `rank` loadings.
+// Low-rank covariance of a chunk's residuals, C ≈ U Uᵀ + ν I, the mean over the layers that matter
+// (align/complete/loadings.h MeanLoadings).
 struct ChunkLoadings {
-  std::uint32_t rank = 0;
-  std::span<const float> values;   // [layer][row][rank]
-  std::span<const float> residue;  // [layer]: ν, variance that the loadings leave
+  std::uint32_t rank = 0;         // 0: none are stored
+  std::span<const float> values;  // U: [row][rank]
+  float residue = 0;              // ν
 };
 
 // What a rule looks at. Arrays per reused row are in the order of the chunks' rows.
@@ -60,7 +61,7 @@ struct SelectEvidence {
   std::span<const float> attention_received;  // from all computed rows, at the check layer
   // [layer of SelectNeeds::question_layers][row]: mean over heads and question rows.
   std::span<const float> question_attention;
-  std::span<const ChunkLoadings> loadings;  // a chunk each; rank 0: none are stored
+  std::span<const ChunkLoadings> loadings;  // a chunk each
 };
 
 struct SelectNeeds {

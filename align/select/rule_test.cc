@@ -33,11 +33,10 @@ struct Prompt {
     for (auto* array : {&key, &value, &value_l1, &received}) Fill(*array, rows);
     for (const SelectChunk& chunk : chunks) {
       const auto count = static_cast<std::size_t>(chunk.end - chunk.begin);
-      Fill(loadings_values.emplace_back(), count * 4 * layers);
-      Fill(loadings_residue.emplace_back(), layers);
+      Fill(loadings_values.emplace_back(), count * 4);
     }
     for (std::size_t i = 0; i < chunks.size(); ++i) {
-      loadings.push_back({4, loadings_values[i], loadings_residue[i]});
+      loadings.push_back({4, loadings_values[i], 0.1F * static_cast<float>(i)});
     }
     evidence.key_deviation = key;
     evidence.value_deviation = value;
@@ -64,7 +63,7 @@ struct Prompt {
   std::mt19937_64 random;
   std::vector<SelectChunk> chunks;
   std::vector<float> key, value, value_l1, received, question;
-  std::vector<std::vector<float>> loadings_values, loadings_residue;
+  std::vector<std::vector<float>> loadings_values;
   std::vector<ChunkLoadings> loadings;
   SelectRequest request;
   SelectEvidence evidence;
