@@ -20,6 +20,7 @@ struct Draft {
   Position rows() const { return span.end - span.begin; }
   bool computed() const { return span.kind == SpanKind::kCompute; }
   bool moved() const { return span.kind == SpanKind::kMoved; }
+  bool approximate() const { return moved() || span.kind == SpanKind::kCanonical; }
 };
 
 std::uint32_t SaturatedSum(std::uint32_t a, std::int64_t b) {
@@ -46,6 +47,7 @@ bool Continues(const Span& last, const Span& next) {
   return last.kind == next.kind && last.source == next.source && last.delta == next.delta &&
          last.staleness.generation == next.staleness.generation &&
          last.staleness.edited_tokens_left == next.staleness.edited_tokens_left &&
+         last.chunk == next.chunk &&
          last.parent_begin + (last.end - last.begin) == next.parent_begin;
 }
 
@@ -97,6 +99,38 @@ Status CheckCost(const char* field, double value) {
                          "; it must be finite and not negative");
 }
 
+Status CheckChunks(std::span<const ChunkOffer> chunks, Position count) {
+  Position end = 0;
+  for (std::size_t i = 0; i < chunks.size(); ++i) {
+    const ChunkOffer& chunk = chunks[i];
+    if (chunk.begin < end || chunk.end <= chunk.begin || chunk.end > count) {
+      return InvalidArgument("chunks[" + std::to_string(i) + "] is " +
+                             RangeText(chunk.begin, chunk.end) + "; it must lie in " +
+                             RangeText(end, count) + " and not be empty");
+    }
+    end = chunk.end;
+  }
+  return Status();
+}
+
+const char* CanonicalReason(RootKind variant) {
+  switch (variant) {
+    case RootKind::kEmpty:
+      return "not_in_library";
+    case RootKind::kSink:
+      return "canonical_sink";
+    case RootKind::kSystem:
+      return "canonical_system";
+    case RootKind::kWarm:
+      return "canonical_warm";
+    case RootKind::kMean:
+      return "canonical_mean";
+    case RootKind::kNear:
+      return "canonical_near";
+  }
+  return "not_in_library";
+}
+
 Status Check(const PlanInput& input) {
   KVC_RETURN_IF_ERROR(CheckCount("tokens", input.tokens.size(), 1));
   KVC_RETURN_IF_ERROR(CheckCount("parent_tokens", input.parent_tokens.size(), 0));
@@ -105,9 +139,9 @@ Status Check(const PlanInput& input) {
     return InvalidArgument("exact_tokens is " + std::to_string(input.exact_tokens) +
                            "; the limit is 0 to " + std::to_string(count));
   }
-  if (static_cast<int>(input.policy) > static_cast<int>(Policy::kEdit)) {
+  if (static_cast<int>(input.policy) > static_cast<int>(Policy::kCompose)) {
     return InvalidArgument("policy is " + std::to_string(static_cast<int>(input.policy)) +
-                           "; the limit is 0 to 2");
+                           "; the limit is 0 to 3");
   }
   if (!(input.edit.max_stale_share >= 0 && input.edit.max_stale_share <= 1)) {
     return InvalidArgument("max_stale_share is " + std::to_string(input.edit.max_stale_share) +
@@ -135,7 +169,7 @@ Status Check(const PlanInput& input) {
     }
     end = segment.end;
   }
-  return Status();
+  return CheckChunks(input.chunks, count);
 }
 
 class Planner {
@@ -155,6 +189,8 @@ class Planner {
     const Position begin = chain.span.end;
     if (input_.policy == Policy::kExact) {
       Append(drafts_, Computed(begin, last_, "missing"));
+    } else if (input_.policy == Policy::kCompose) {
+      AddChunks(begin);
     } else if (input_.parent_tokens.empty()) {
       Append(drafts_, Computed(begin, last_, "no_parent"));
     } else if (begin < last_) {
@@ -186,6 +222,36 @@ class Planner {
     plan.predicted_us = prefill_us_;
     plan.prefill_us = prefill_us_;
     return plan;
+  }
+
+  // Covers [begin, last_) with canonical rows where a library holds the chunk.
+  void AddChunks(Position begin) {
+    Position cursor = begin;
+    for (std::size_t i = 0; i < input_.chunks.size(); ++i) {
+      const ChunkOffer& chunk = input_.chunks[i];
+      const Position row = std::max(chunk.begin, cursor);
+      const Position end = std::min(chunk.end, last_);
+      if (row >= end) continue;
+      Append(drafts_, Computed(cursor, row, "between_chunks"));
+      cursor = end;
+      Draft draft = Computed(row, end, CanonicalReason(chunk.variant));
+      if (chunk.variant == RootKind::kEmpty) {
+        Append(drafts_, draft);
+        continue;
+      }
+      if (end - row < std::int64_t{input_.compose.min_chunk_rows}) {
+        Append(drafts_, Computed(row, end, "short_chunk"));
+        continue;
+      }
+      draft.span.kind = SpanKind::kCanonical;
+      draft.span.source = SpanSource::kCanonical;
+      draft.span.chunk = static_cast<std::uint32_t>(i);
+      draft.span.parent_begin = row - chunk.begin;
+      draft.span.delta = chunk.begin;
+      draft.span.staleness.generation = 1;
+      Append(drafts_, draft);
+    }
+    Append(drafts_, Computed(cursor, last_, "between_chunks"));
   }
 
   // Covers [begin, last_) with rows of the parent where it kept the tokens.
@@ -312,7 +378,7 @@ class Planner {
   // computed rows that they split off.
   void DropUnprofitable() {
     for (Draft& draft : drafts_) {
-      if (draft.moved() && DraftUs(draft) >= ComputeUs(draft.span.begin, draft.span.end)) {
+      if (draft.approximate() && DraftUs(draft) >= ComputeUs(draft.span.begin, draft.span.end)) {
         Compute(draft, "not_worth_it");
       }
     }
@@ -345,13 +411,13 @@ class Planner {
     for (Draft& draft : drafts_) {
       Span& span = draft.span;
       plan.predicted_us += DraftUs(draft);
-      if (draft.moved()) {
-        plan.moved_rows += draft.rows();
+      if (draft.approximate()) {
+        (draft.moved() ? plan.moved_rows : plan.canonical_rows) += draft.rows();
         plan.exact_end = std::min(plan.exact_end, span.begin);
       } else if (draft.computed()) {
         ++runs;
         plan.computed_rows += draft.rows();
-        // It attends to moved rows, so it is as approximate as they are.
+        // It attends to such rows, so it is as approximate as they are.
         if (span.begin > plan.exact_end) span.staleness.generation = 1;
       } else {
         plan.exact_rows += draft.rows();
@@ -421,6 +487,10 @@ std::string Explain(const Plan& plan) {
     text += RangeText(span.begin, span.end) + " " + KindName(span.kind) + ": " + span.reason;
     if (span.source == SpanSource::kParent) {
       text += ", parent rows from " + std::to_string(span.parent_begin);
+    }
+    if (span.source == SpanSource::kCanonical) {
+      text += ", chunk " + std::to_string(span.chunk) + " from row " +
+              std::to_string(span.parent_begin);
     }
     if (span.delta != 0) text += ", moved by " + std::to_string(span.delta);
     if (span.staleness.generation > 0) {

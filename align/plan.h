@@ -22,9 +22,10 @@ namespace kvcommons {
 inline constexpr Position kMaxPlanTokens = Position{1} << 24;
 
 enum class Policy : std::uint8_t {
-  kOff = 0,    // compute everything
-  kExact = 1,  // exact chains only
-  kEdit = 2,   // and rows of the declared parent revision, moved
+  kOff = 0,      // compute everything
+  kExact = 1,    // exact chains only
+  kEdit = 2,     // and rows of the declared parent revision, moved
+  kCompose = 3,  // and chunks of the prompt that a library holds
 };
 
 // Values travel over the wire.
@@ -38,9 +39,10 @@ enum class SpanKind : std::uint8_t {
 
 // Where the rows of a reused span come from.
 enum class SpanSource : std::uint8_t {
-  kNone = 0,    // computed
-  kChain = 1,   // the exact chain of this prompt; row i is token i
-  kParent = 2,  // the parent revision; rows parent_begin ...
+  kNone = 0,       // computed
+  kChain = 1,      // the exact chain of this prompt; row i is token i
+  kParent = 2,     // the parent revision; rows parent_begin ...
+  kCanonical = 3,  // a chunk's own canonical rows; rows parent_begin ... of the chunk
 };
 
 // How far a stored row's left context has drifted from the one it was computed in (§1.8).
@@ -78,13 +80,28 @@ struct EditOptions {
   double max_stale_share = 1.0;
 };
 
+// Tokens [begin, end) of the prompt that are a text of their own. Where a library holds its rows,
+// `variant` says in which form: row i was computed at position i behind those prefaces.
+struct ChunkOffer {
+  Position begin = 0;
+  Position end = 0;
+  RootKind variant = RootKind::kEmpty;  // kEmpty: not held
+};
+
+struct ComposeOptions {
+  // Chunks of which fewer rows could be used are computed.
+  std::uint32_t min_chunk_rows = 16;
+};
+
 struct PlanInput {
   std::span<const TokenId> tokens;         // the prompt; at least 1
   Position exact_tokens = 0;               // leading tokens whose exact chain the store holds
   std::span<const TokenId> parent_tokens;  // empty: no parent
   std::span<const ParentSegment> parent_segments;
+  std::span<const ChunkOffer> chunks;  // ascending, disjoint, not empty
   Policy policy = Policy::kExact;
   EditOptions edit;
+  ComposeOptions compose;
   CostModel costs;
 };
 
@@ -93,27 +110,32 @@ struct Span {
   Position end = 0;
   SpanKind kind = SpanKind::kCompute;
   SpanSource source = SpanSource::kNone;
-  Position parent_begin = 0;  // kParent: row of the parent that lands at `begin`
+  Position parent_begin = 0;  // kParent, kCanonical: row of parent or chunk that lands at `begin`
+  std::uint32_t chunk = 0;    // kCanonical: index into PlanInput::chunks
   Position delta = 0;         // begin - origin position of the row at `begin`; constant in the span
   Staleness staleness;        // of the rows once the plan has been carried out
   const char* reason = "";    // a fixed word: "exact_chain", "unchanged", "edited", "after_edit",
                               // "short_run", "missing", "too_stale", "last_token", "no_parent",
-                              // "not_worth_it", "policy_off", "risk_limit"
+                              // "not_worth_it", "policy_off", "risk_limit", "canonical_near" and
+                              // so on, "not_in_library", "between_chunks", "short_chunk"
 };
 
 struct Plan {
   std::vector<Span> spans;  // ascending, covers [0, tokens) exactly once, last is kCompute
   Position exact_rows = 0;
   Position moved_rows = 0;
+  Position canonical_rows = 0;
   Position computed_rows = 0;
-  // Rows before this are exact when the plan has been carried out: the first moved row, or the end.
+  // Rows before this are exact when the plan has been carried out: the first moved or canonical
+  // row, or the end.
   Position exact_end = 0;
   double predicted_us = 0;  // by the cost model; the lookup counts when anything is reused
   double prefill_us = 0;    // what computing everything would take; predicted_us is never more
 };
 
 // Fails with kInvalidArgument on an empty prompt, on more than kMaxPlanTokens tokens on a side, on
-// segments out of order or out of range, and on options or costs that are negative or not finite.
+// segments or chunks out of order or out of range, and on options or costs that are negative or not
+// finite.
 //
 // What is exact: rows of the chain, and rows of the parent at generation 0 and their own position
 // whose whole left context is unchanged. A row that claims to be exact behind a stale one

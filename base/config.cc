@@ -76,7 +76,28 @@ std::optional<std::uint64_t> ParseInteger(std::string_view text) {
   return number;
 }
 
+// "0.25" in thousandths.
+std::optional<std::uint64_t> ParseDecimal(std::string_view text) {
+  const std::size_t point = std::min(text.find('.'), text.size());
+  std::string decimals(text.substr(std::min(point + 1, text.size())));
+  if (decimals.size() > 3 || (point + 1 == text.size())) return std::nullopt;
+  decimals.resize(3, '0');
+  const auto whole = ParseInteger(text.substr(0, point));
+  const auto part = ParseInteger(decimals);
+  constexpr std::uint64_t kMost = std::numeric_limits<std::uint64_t>::max() / 1000 - 1;
+  if (!whole || !part || *whole > kMost) return std::nullopt;
+  return *whole * 1000 + *part;
+}
+
+std::string DecimalText(std::uint64_t thousandths) {
+  std::string text = std::to_string(thousandths / 1000);
+  if (thousandths % 1000 == 0) return text;
+  text += "." + std::to_string(1000 + thousandths % 1000).substr(1);
+  return text.substr(0, text.find_last_not_of('0') + 1);
+}
+
 std::string NumberText(const Setting& setting, std::uint64_t number) {
+  if (setting.kind == Setting::Kind::kDecimal) return DecimalText(number);
   return setting.kind == Setting::Kind::kBytes ? FormatBytes(number) : std::to_string(number);
 }
 
@@ -110,6 +131,12 @@ Result<std::uint64_t> Check(const Setting& setting, const std::string& text,
       const auto integer = ParseInteger(text);
       if (!integer) return refused();
       number = *integer;
+      break;
+    }
+    case Setting::Kind::kDecimal: {
+      const auto decimal = ParseDecimal(text);
+      if (!decimal) return refused();
+      number = *decimal;
       break;
     }
   }
@@ -224,6 +251,7 @@ std::string AllowedValues(const Setting& setting) {
       break;
     case Setting::Kind::kBytes:
     case Setting::Kind::kInteger:
+    case Setting::Kind::kDecimal:
       text = NumberText(setting, setting.min) + " to " + NumberText(setting, setting.max);
       break;
   }
@@ -330,7 +358,8 @@ const std::string& Config::Text(std::string_view name) const {
 
 std::uint64_t Config::Number(std::string_view name) const {
   const std::size_t i = Find(name);
-  KVC_ASSERT(table_[i].kind == Setting::Kind::kBytes || table_[i].kind == Setting::Kind::kInteger);
+  KVC_ASSERT(table_[i].kind == Setting::Kind::kBytes || table_[i].kind == Setting::Kind::kInteger ||
+             table_[i].kind == Setting::Kind::kDecimal);
   return values_[i].number;
 }
 
@@ -350,6 +379,9 @@ std::string Config::Print() const {
       case Setting::Kind::kText:
       case Setting::Kind::kChoice:
         line.insert(setting.name, off ? std::string("off") : value.text);
+        break;
+      case Setting::Kind::kDecimal:
+        line.insert(setting.name, DecimalText(value.number));
         break;
       case Setting::Kind::kBytes:
       case Setting::Kind::kInteger:

@@ -24,7 +24,8 @@ namespace kvcommons {
 class Config;
 
 struct Setting {
-  enum class Kind : std::uint8_t { kText, kBytes, kInteger, kChoice };
+  // kDecimal: a number with up to three decimals; min, max and Number() count thousandths.
+  enum class Kind : std::uint8_t { kText, kBytes, kInteger, kChoice, kDecimal };
 
   std::string name;      // lower_case; the flag has '-' for '_'
   std::string sentence;  // what it is for
@@ -64,7 +65,7 @@ class Config {
 
   // REQUIRES: `name` is in the table and of that kind.
   const std::string& Text(std::string_view name) const;  // kText, kChoice
-  std::uint64_t Number(std::string_view name) const;     // kBytes, kInteger
+  std::uint64_t Number(std::string_view name) const;     // kBytes, kInteger, kDecimal
   Source source(std::string_view name) const;
 
   // The effective table as a TOML file, each value with its source.

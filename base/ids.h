@@ -63,6 +63,38 @@ using Fingerprint = Id128<struct FingerprintTag>;
 using DomainId = Id128<struct DomainIdTag>;
 // A document's lineage within one domain and one fingerprint.
 using DocumentKey = Id128<struct DocumentKeyTag>;
+// Names the prefaces that a canonical chain is rooted at.
+using RootId = Id128<struct RootIdTag>;
+
+// What a chain starts from. All but the first are canonical variants: how the prefaces were made.
+// Values are stored, hashed and travel: append, never renumber.
+enum class RootKind : std::uint8_t {
+  kEmpty = 0,   // a request's beginning
+  kSink = 1,    // tokens that only take up attention
+  kSystem = 2,  // the application's system prompt
+  kWarm = 3,    // and neutral passages
+  kMean = 4,    // the mean over several of those
+  kNear = 5,    // the same, half of the passages from documents used together with this one
+};
+inline constexpr std::uint8_t kMaxRootKind = static_cast<std::uint8_t>(RootKind::kNear);
+// The word used in messages, reasons and JSON.
+constexpr std::string_view RootKindName(RootKind kind) {
+  switch (kind) {
+    case RootKind::kEmpty:
+      return "empty";
+    case RootKind::kSink:
+      return "sink";
+    case RootKind::kSystem:
+      return "system";
+    case RootKind::kWarm:
+      return "warm";
+    case RootKind::kMean:
+      return "mean";
+    case RootKind::kNear:
+      return "near";
+  }
+  return "unknown";
+}
 
 }  // namespace kvcommons
 

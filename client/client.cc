@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "client/connection.h"
+#include "client/library_handle.h"
 #include "client/plan_handle.h"
 
 namespace kvcommons {
@@ -30,12 +31,12 @@ class ModelHandleImpl final : public ModelHandle {
   Fingerprint fingerprint() const override { return fingerprint_; }
 
   Result<std::unique_ptr<PlanHandle>> Plan(const PlanRequest& request) override {
-    KVC_FAIL_IF_ERROR(CheckTokens(request.tokens));
+    KVC_FAIL_IF_ERROR(CheckTokens(request.tokens, *profile_));
     return MakePlanHandle(connection_, model_, profile_, request);
   }
 
   Result<LookupReply> Lookup(std::span<const TokenId> tokens, std::uint32_t repeat) override {
-    KVC_FAIL_IF_ERROR(CheckTokens(tokens));
+    KVC_FAIL_IF_ERROR(CheckTokens(tokens, *profile_));
     return connection_->Guarded("lookup", [&]() -> Result<LookupReply> {
       auto request = model_.lookupRequest(capnp::MessageSize{tokens.size() / 2 + 64, 0});
       auto list = request.initTokens(static_cast<unsigned>(tokens.size()));
@@ -57,13 +58,46 @@ class ModelHandleImpl final : public ModelHandle {
     });
   }
 
+  Result<std::unique_ptr<LibraryHandle>> OpenLibrary(const LibraryPrefaces& prefaces) override {
+    return MakeLibraryHandle(connection_, model_, profile_, prefaces);
+  }
+
+  Result<Quality> ReportQuality(const std::string& rule, double kl, double top1) override {
+    return connection_->Guarded("reportQuality", [&]() -> Result<Quality> {
+      auto request = model_.reportQualityRequest();
+      request.setRule(rule);
+      request.setKl(kl);
+      request.setTop1(top1);
+      auto response = connection_->Await(request.send());
+      if (response.hasError()) return Fail(StatusOf(response.getError()));
+      return QualityFrom(response.getQuality());
+    });
+  }
+
+  Result<Quality> QualityOf(const std::string& rule) override {
+    return connection_->Guarded("quality", [&]() -> Result<Quality> {
+      auto request = model_.qualityRequest();
+      request.setRule(rule);
+      auto response = connection_->Await(request.send());
+      if (response.hasError()) return Fail(StatusOf(response.getError()));
+      return QualityFrom(response.getQuality());
+    });
+  }
+
+  Status ResetQuality(const std::string& rule) override {
+    return ToStatus(connection_->Guarded("resetQuality", [&]() -> Result<void> {
+      auto request = model_.resetQualityRequest();
+      request.setRule(rule);
+      auto response = connection_->Await(request.send());
+      if (response.hasError()) return Fail(StatusOf(response.getError()));
+      return {};
+    }));
+  }
+
  private:
-  // Here already, since an oversized message would cost the connection, not only the call.
-  Status CheckTokens(std::span<const TokenId> tokens) const {
-    if (!tokens.empty() && tokens.size() <= profile_->context_tokens) return Status();
-    return InvalidArgument("tokens has " + std::to_string(tokens.size()) +
-                           " entries; the limit is 1 to " +
-                           std::to_string(profile_->context_tokens) + " (context_tokens)");
+  Quality QualityFrom(rpc::Quality::Reader message) const {
+    return {message.getSamples(), message.getMeanKl(), message.getMeanTop1(), message.getEnabled(),
+            std::string(message.getReason().cStr(), message.getReason().size())};
   }
 
   std::shared_ptr<Connection> connection_;

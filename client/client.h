@@ -21,6 +21,7 @@
 #include "align/plan.h"
 #include "base/ids.h"
 #include "base/status.h"
+#include "kernels/loadings_layout.h"
 
 namespace kvcommons {
 
@@ -33,6 +34,13 @@ struct PlanRequest {
   std::uint32_t store_tokens = 0;  // leading tokens the daemon may ask back
   CostModel costs;
   EditOptions edit;
+  // Of LibraryHandle::Plan only: texts within the prompt, ascending and disjoint.
+  struct Chunk {
+    Position begin = 0, end = 0;
+  };
+  std::vector<Chunk> chunks;
+  std::uint32_t variants = 0;  // bit 1 << RootKind allows that variant; 0: all
+  ComposeOptions compose;
 };
 
 // A planned run of rows; `block` is null for computed ones.
@@ -46,6 +54,28 @@ struct PlannedSpan {
   std::uint32_t block_tokens = 0;
   std::uint32_t first_row = 0;
   Staleness staleness;
+  // Canonical rows only: which chunk of the request, and its row that lands at `begin`.
+  std::uint32_t chunk = 0;
+  Position chunk_row = 0;
+  RootKind variant = RootKind::kEmpty;
+  std::string root;                 // of the variant; 32 hex digits
+  const float* loadings = nullptr;  // of the whole block, mapped like it; null: none
+  LoadingsLayout loadings_layout;   // rank 0: none
+
+  // U of the layer for this span's rows, [row][rank], and what it leaves. REQUIRES: has loadings.
+  std::span<const float> LayerLoadings(std::size_t layer) const {
+    const std::size_t rank = loadings_layout.rank;
+    return loadings_layout.Layer(loadings, layer)
+        .subspan(first_row * rank, static_cast<std::size_t>(end - begin) * rank);
+  }
+  float LayerResidue(std::size_t layer) const { return loadings_layout.Residue(loadings, layer); }
+};
+
+// What a composed plan uses for one chunk of the request.
+struct PlannedChunk {
+  RootKind variant = RootKind::kEmpty;  // kEmpty: nothing, its rows are computed or exact
+  std::string root;                     // 32 hex digits
+  std::string document;                 // a library document with this text; empty: none
 };
 
 struct PlannedPiece {
@@ -68,7 +98,8 @@ class PlanHandle {
 
   std::vector<PlannedSpan> spans;
   std::vector<PlannedPiece> pieces;
-  std::uint32_t exact_rows = 0, moved_rows = 0, computed_rows = 0;
+  std::vector<PlannedChunk> chunks;  // of LibraryHandle::Plan: one for each of the request's
+  std::uint32_t exact_rows = 0, moved_rows = 0, canonical_rows = 0, computed_rows = 0;
   double predicted_us = 0, prefill_us = 0, took_us = 0;
   std::uint32_t loaded_blocks = 0;
   std::uint64_t parent_revision = 0;
@@ -84,6 +115,9 @@ class PlanHandle {
   virtual Result<CommitOutcome> Commit(const RowReader& read_rows, UploadAck ack) = 0;
 };
 
+class LibraryHandle;
+struct LibraryPrefaces;
+
 class ModelHandle {
  public:
   virtual ~ModelHandle() = default;
@@ -95,6 +129,20 @@ class ModelHandle {
   };
   virtual Result<LookupReply> Lookup(std::span<const TokenId> tokens, std::uint32_t repeat) = 0;
   virtual Result<bool> RemoveDocument(const std::string& name) = 0;
+  // The tenant's library for this model, with the prefaces of this application (client/library.h).
+  virtual Result<std::unique_ptr<LibraryHandle>> OpenLibrary(const LibraryPrefaces& prefaces) = 0;
+
+  // Whether an approximate rule may go on, by what was reported of it: see ReportQuality.
+  struct Quality {
+    std::uint32_t samples = 0;
+    double mean_kl = 0, mean_top1 = 0;
+    bool enabled = true;
+    std::string reason;  // why not
+  };
+  // How far a sampled request was from full prefill. Ask `enabled` before the next one.
+  virtual Result<Quality> ReportQuality(const std::string& rule, double kl, double top1) = 0;
+  virtual Result<Quality> QualityOf(const std::string& rule) = 0;
+  virtual Status ResetQuality(const std::string& rule) = 0;
 };
 
 struct DaemonInfo {

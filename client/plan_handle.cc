@@ -1,17 +1,13 @@
 #include "client/plan_handle.h"
 
 #include <optional>
+#include <string>
 #include <utility>
+
+#include "client/staging_batch.h"
 
 namespace kvcommons {
 namespace {
-
-// Where pieces begin in staging memory: the daemon copies whole pages.
-constexpr std::uint64_t kStagingAlignment = 4096;
-
-std::uint64_t AlignUp(std::uint64_t offset) {
-  return (offset + kStagingAlignment - 1) / kStagingAlignment * kStagingAlignment;
-}
 
 class PlanHandleImpl final : public PlanHandle {
  public:
@@ -66,27 +62,19 @@ class PlanHandleImpl final : public PlanHandle {
 
   // Writes pieces from `first` on into staging, as many as fit.
   Result<std::vector<Staged>> Stage(const RowReader& read_rows, std::size_t first) {
-    const auto staging =
-        connection_->Guarded("staging", [this]() { return connection_->Staging(); });
-    if (!staging) return Fail(staging.error());
+    auto places = StagingBatch::Begin(*connection_);
+    if (!places) return Fail(places.error());
     const std::size_t token_bytes = profile_->planes().TokenBytes();
     std::vector<Staged> batch;
-    std::uint64_t used = 0;
     for (std::size_t i = first; i < pieces.size(); ++i) {
       const PlannedPiece& piece = pieces[i];
       const std::uint32_t count = static_cast<std::uint32_t>(piece.end - piece.begin);
-      const std::uint64_t bytes = token_bytes * count;
-      const std::uint64_t offset = AlignUp(used);
-      if (offset > (*staging)->bytes() || bytes > (*staging)->bytes() - offset) {
-        if (!batch.empty()) break;
-        return Fail(Exhausted("a piece of " + std::to_string(count) + " tokens takes " +
-                              std::to_string(bytes) + " bytes; the daemon granted staging of " +
-                              std::to_string((*staging)->bytes()) +
-                              " (ClientOptions::staging_bytes asks for more)"));
-      }
-      KVC_FAIL_IF_ERROR(read_rows(piece.begin, count, (*staging)->data() + offset));
-      batch.push_back({static_cast<std::uint32_t>(piece.begin), offset});
-      used = offset + bytes;
+      auto place =
+          places->Take("a piece of " + std::to_string(count) + " tokens", token_bytes * count);
+      if (!place) return Fail(place.error());
+      if (!*place) break;
+      KVC_FAIL_IF_ERROR(read_rows(piece.begin, count, (*place)->data));
+      batch.push_back({static_cast<std::uint32_t>(piece.begin), (*place)->offset_bytes});
     }
     return batch;
   }
@@ -123,19 +111,19 @@ class PlanHandleImpl final : public PlanHandle {
   std::vector<std::shared_ptr<Mapping>> slabs_;  // what the spans point into stays mapped
 };
 
-}  // namespace
-
-Result<std::unique_ptr<PlanHandle>> MakePlanHandle(std::shared_ptr<Connection> connection,
-                                                   rpc::Model::Client& model,
-                                                   std::shared_ptr<const ModelProfile> profile,
-                                                   const PlanRequest& request) {
+// Of a Model or a Library.
+template <typename Planner>
+Result<std::unique_ptr<PlanHandle>> MakeHandle(std::shared_ptr<Connection> connection,
+                                               Planner& planner,
+                                               std::shared_ptr<const ModelProfile> profile,
+                                               const PlanRequest& request) {
   const std::size_t token_count = request.tokens.size();
   auto handle =
       std::make_unique<PlanHandleImpl>(connection, std::move(profile), !request.document.empty());
   return connection->Guarded("plan", [&]() -> Result<std::unique_ptr<PlanHandle>> {
     // With the size told, the message is one allocation.
-    auto message = model.planRequest(
-        capnp::MessageSize{token_count / 2 + request.document.size() / 8 + 64, 0});
+    auto message = planner.planRequest(capnp::MessageSize{
+        token_count / 2 + request.document.size() / 8 + request.chunks.size() + 64, 0});
     FillPlanRequest(request, message.initRequest());
     auto response = connection->Await(message.send());
     if (response.hasError()) return Fail(StatusOf(response.getError()));
@@ -143,6 +131,24 @@ Result<std::unique_ptr<PlanHandle>> MakePlanHandle(std::shared_ptr<Connection> c
     KVC_FAIL_IF_ERROR(handle->Take(response.getReply(), response.getPlan(), token_count));
     return std::unique_ptr<PlanHandle>(std::move(handle));
   });
+}
+
+}  // namespace
+
+Result<std::unique_ptr<PlanHandle>> MakePlanHandle(std::shared_ptr<Connection> connection,
+                                                   rpc::Model::Client& model,
+                                                   std::shared_ptr<const ModelProfile> profile,
+                                                   const PlanRequest& request) {
+  return MakeHandle(std::move(connection), model, std::move(profile), request);
+}
+
+Result<std::unique_ptr<PlanHandle>> MakePlanHandle(std::shared_ptr<Connection> connection,
+                                                   rpc::Library::Client& library,
+                                                   std::shared_ptr<const ModelProfile> profile,
+                                                   const PlanRequest& request) {
+  PlanRequest composed = request;
+  composed.policy = Policy::kCompose;
+  return MakeHandle(std::move(connection), library, std::move(profile), composed);
 }
 
 }  // namespace kvcommons

@@ -15,4 +15,10 @@ Result<std::unique_ptr<PlanHandle>> MakePlanHandle(std::shared_ptr<Connection> c
                                                    std::shared_ptr<const ModelProfile> profile,
                                                    const PlanRequest& request);
 
+// The same of a library, with policy kCompose.
+Result<std::unique_ptr<PlanHandle>> MakePlanHandle(std::shared_ptr<Connection> connection,
+                                                   rpc::Library::Client& library,
+                                                   std::shared_ptr<const ModelProfile> profile,
+                                                   const PlanRequest& request);
+
 }  // namespace kvcommons

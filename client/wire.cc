@@ -31,6 +31,26 @@ std::array<std::uint8_t, 16> BytesOf(rpc::Hash128::Reader hash) {
   return bytes;
 }
 
+// The same for the loadings of a block that is in the slab.
+Status PlaceLoadings(rpc::PlanSpan::Reader message, std::size_t index, const ModelProfile& profile,
+                     const Mapping& slab, PlannedSpan& span) {
+  // What this client cannot read is as good as none.
+  if (message.getLoadingsRank() == 0 || message.getLoadingsVersion() != kLoadingsVersion) {
+    return Status();
+  }
+  span.loadings_layout = {profile.layer_count, span.block_tokens, message.getLoadingsRank()};
+  const std::uint64_t offset = message.getLoadingsOffset();
+  const std::uint64_t bytes = span.loadings_layout.Bytes();
+  if (span.loadings_layout.rank > kMaxLoadingsRank || offset % kLoadingsAlignment != 0 ||
+      offset > slab.bytes() || bytes > slab.bytes() - offset) {
+    return BadSpan(index, "has loadings of rank " + std::to_string(span.loadings_layout.rank) +
+                              " at offset " + std::to_string(offset) + " of a slab of " +
+                              std::to_string(slab.bytes()) + " bytes");
+  }
+  span.loadings = reinterpret_cast<const float*>(slab.data() + offset);
+  return Status();
+}
+
 // Where the rows of a reused span lie, or why they cannot lie there.
 Status PlaceSpan(rpc::PlanSpan::Reader message, std::size_t index, const ModelProfile& profile,
                  std::size_t token_bytes, const SlabFinder& find_slab, PlannedSpan& span,
@@ -57,6 +77,9 @@ Status PlaceSpan(rpc::PlanSpan::Reader message, std::size_t index, const ModelPr
                               std::to_string((*slab)->bytes()) + " bytes");
   }
   span.block = (*slab)->data() + offset;
+  if (span.kind == SpanKind::kCanonical) {
+    KVC_RETURN_IF_ERROR(PlaceLoadings(message, index, profile, **slab, span));
+  }
   if (std::find(slabs.begin(), slabs.end(), *slab) == slabs.end()) slabs.push_back(*slab);
   return Status();
 }
@@ -139,12 +162,24 @@ void FillGate(const GateReport& gate, rpc::GateReport::Builder message) {
   message.setReason(gate.reason);
 }
 
-void FillPlanRequest(const PlanRequest& request, rpc::PlanRequest::Builder message) {
-  auto tokens = message.initTokens(static_cast<unsigned>(request.tokens.size()));
+Status CheckTokens(std::span<const TokenId> tokens, const ModelProfile& profile) {
+  if (!tokens.empty() && tokens.size() <= profile.context_tokens) return Status();
+  return InvalidArgument("tokens has " + std::to_string(tokens.size()) +
+                         " entries; the limit is 1 to " + std::to_string(profile.context_tokens) +
+                         " (context_tokens)");
+}
+
+void FillTokens(std::span<const TokenId> tokens, capnp::List<std::int32_t>::Builder list) {
   // A new list of 32-bit numbers lies in the message as in memory, little-endian.
-  const auto raw = capnp::AnyList::Reader(tokens.asReader()).getRawBytes();
-  KVC_ASSERT(raw.size() == request.tokens.size_bytes());
-  std::memcpy(const_cast<kj::byte*>(raw.begin()), request.tokens.data(), raw.size());
+  const auto raw = capnp::AnyList::Reader(list.asReader()).getRawBytes();
+  KVC_ASSERT(raw.size() == tokens.size_bytes());
+  if (!tokens.empty()) {
+    std::memcpy(const_cast<kj::byte*>(raw.begin()), tokens.data(), raw.size());
+  }
+}
+
+void FillPlanRequest(const PlanRequest& request, rpc::PlanRequest::Builder message) {
+  FillTokens(request.tokens, message.initTokens(static_cast<unsigned>(request.tokens.size())));
   message.setPolicy(static_cast<std::uint8_t>(request.policy));
   message.setDocument(request.document);
   message.setStoreTokens(request.store_tokens);
@@ -159,6 +194,13 @@ void FillPlanRequest(const PlanRequest& request, rpc::PlanRequest::Builder messa
   message.setMinRun(request.edit.min_run);
   message.setMaxGeneration(request.edit.max_generation);
   message.setMaxStaleShare(request.edit.max_stale_share);
+  auto chunks = message.initChunks(static_cast<unsigned>(request.chunks.size()));
+  for (unsigned i = 0; i < chunks.size(); ++i) {
+    chunks[i].setBegin(static_cast<std::uint32_t>(request.chunks[i].begin));
+    chunks[i].setEnd(static_cast<std::uint32_t>(request.chunks[i].end));
+  }
+  message.setVariants(request.variants);
+  message.setMinChunkRows(request.compose.min_chunk_rows);
 }
 
 Status ReadPlan(rpc::PlanReply::Reader reply, const ModelProfile& profile, std::size_t token_count,
@@ -168,6 +210,17 @@ Status ReadPlan(rpc::PlanReply::Reader reply, const ModelProfile& profile, std::
   const std::size_t token_bytes = profile.planes().TokenBytes();
   const auto messages = reply.getSpans();
   plan.spans.reserve(messages.size());
+  for (const auto message : reply.getChunks()) {
+    if (message.getVariant() > kMaxRootKind) {
+      return Internal("the daemon's plan is refused: chunk " + std::to_string(plan.chunks.size()) +
+                      " is of variant " + std::to_string(message.getVariant()) +
+                      ", which this client does not know");
+    }
+    PlannedChunk& chunk = plan.chunks.emplace_back();
+    chunk.variant = static_cast<RootKind>(message.getVariant());
+    if (message.hasRoot()) chunk.root = HexOf(message.getRoot());
+    chunk.document = Text(message.getDocument());
+  }
   Position covered = 0;
   for (const auto message : messages) {
     const std::size_t index = plan.spans.size();
@@ -192,6 +245,16 @@ Status ReadPlan(rpc::PlanReply::Reader reply, const ModelProfile& profile, std::
     span.staleness.edited_tokens_left = message.getEditedTokensLeft();
     span.staleness.min_distance_tokens = message.getMinDistanceTokens();
     if (span.kind == SpanKind::kCompute) continue;
+    if (span.kind == SpanKind::kCanonical) {
+      if (message.getChunk() >= plan.chunks.size()) {
+        return BadSpan(index, "is of chunk " + std::to_string(message.getChunk()) +
+                                  "; the plan has " + std::to_string(plan.chunks.size()));
+      }
+      span.chunk = message.getChunk();
+      span.chunk_row = static_cast<Position>(message.getChunkRow());
+      span.variant = plan.chunks[span.chunk].variant;
+      span.root = plan.chunks[span.chunk].root;
+    }
     if (span.delta != 0 && (span.kind == SpanKind::kExact || profile.omega.empty())) {
       return BadSpan(index, "moves keys by " + std::to_string(span.delta) +
                                 ", but it is exact or the model's keys cannot be moved");
@@ -206,6 +269,7 @@ Status ReadPlan(rpc::PlanReply::Reader reply, const ModelProfile& profile, std::
   KVC_RETURN_IF_ERROR(ReadPieces(reply, profile, token_count, plan.pieces));
   plan.exact_rows = reply.getExactRows();
   plan.moved_rows = reply.getMovedRows();
+  plan.canonical_rows = reply.getCanonicalRows();
   plan.computed_rows = reply.getComputedRows();
   plan.predicted_us = reply.getPredictedUs();
   plan.prefill_us = reply.getPrefillUs();

@@ -9,6 +9,7 @@
 
 #include <functional>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "client/client.h"
@@ -26,6 +27,10 @@ DaemonInfo InfoOf(rpc::DaemonInfo::Reader info);
 
 void FillProfile(const ModelProfile& profile, rpc::ModelProfile::Builder message);
 void FillGate(const GateReport& gate, rpc::GateReport::Builder message);
+// Here already, since an oversized message would cost the connection, not only the call.
+Status CheckTokens(std::span<const TokenId> tokens, const ModelProfile& profile);
+// REQUIRES: as many as the new list has.
+void FillTokens(std::span<const TokenId> tokens, capnp::List<std::int32_t>::Builder list);
 void FillPlanRequest(const PlanRequest& request, rpc::PlanRequest::Builder message);
 
 // Where a slab is mapped, by its id.

@@ -186,6 +186,13 @@ const std::vector<Setting>& DaemonSettings() {
        .default_text = "4",
        .min = 1,
        .max = 256},
+      {.name = "canary_kl_max",
+       .sentence = "Mean KL divergence to full prefill, in nats, from which a rule of approximate "
+                   "prompts is switched off.",
+       .kind = Kind::kDecimal,
+       .default_text = "0.25",
+       .min = 0,
+       .max = 1'000'000},
   };
   return settings;
 }
@@ -209,6 +216,7 @@ DaemonConfig DaemonConfigOf(const Config& config) {
   values.max_leases = config.Number("max_leases");
   values.max_staging_bytes = config.Number("max_staging");
   values.worker_threads = config.Number("worker_threads");
+  values.canary_kl_max = static_cast<double>(config.Number("canary_kl_max")) / 1e3;
   return values;
 }
 

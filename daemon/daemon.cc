@@ -76,6 +76,7 @@ Daemon::Daemon(Options options, std::unique_ptr<Store> store,
     : config_(std::move(options.config)),
       credentials_(options.credentials ? std::move(options.credentials) : PeerUid),
       started_us_(clock_.WallUs()),
+      quality_(config_.canary_kl_max),
       store_(std::move(store)),
       socket_(std::move(socket)),
       stop_fd_(stop_fd) {}
@@ -121,11 +122,14 @@ HttpReply Daemon::Answer(std::string_view target) const {
 Status Daemon::Run() {
   auto workers = std::make_unique<WorkerPool>(config_.worker_threads);
   auto maintenance = std::make_unique<WorkerPool>(1);
+  auto libraries = std::make_unique<LibraryRegistry>(*store_, clock_);
   Services services{.store = *store_,
                     .metrics = metrics_,
                     .clock = clock_,
                     .config = config_,
                     .documents = documents_,
+                    .libraries = *libraries,
+                    .quality = quality_,
                     .workers = *workers,
                     .maintenance = *maintenance,
                     .boot_id = RandomBootId(),
@@ -146,6 +150,7 @@ Status Daemon::Run() {
     socket_->Close();
     workers.reset();
     maintenance.reset();
+    libraries.reset();
   });
   kLog.Info("stopping: flushing the store");
   if (!services.durable) return Status();

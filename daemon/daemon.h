@@ -17,6 +17,7 @@
 #include "base/status.h"
 #include "daemon/config.h"
 #include "daemon/http_server.h"
+#include "daemon/quality.h"
 #include "daemon/rpc_server.h"
 #include "daemon/unix_socket.h"
 #include "store/store.h"
@@ -43,6 +44,7 @@ class Daemon {
 
   Store& store() { return *store_; }
   Metrics& metrics() { return metrics_; }
+  QualityGate& quality() { return quality_; }
   std::uint16_t http_port() const { return http_ ? http_->port() : 0; }  // 0: off
 
  private:
@@ -57,6 +59,7 @@ class Daemon {
   const std::int64_t started_us_;
   Metrics metrics_;
   DocumentLocks documents_;
+  QualityGate quality_;
   std::unique_ptr<Store> store_;
   std::unique_ptr<ListeningSocket> socket_;
   const int stop_fd_;

@@ -240,8 +240,10 @@ TEST_F(DaemonTest, APlanRequestIsCheckedAtItsLimits) {
   EXPECT_EQ(message({.tokens = {-1}}), "tokens[0] is -1; the limit is 0 to 999");
   EXPECT_EQ(message({.tokens = {1}, .store_tokens = 1}), "");
   EXPECT_EQ(message({.tokens = {1}, .store_tokens = 2}), "storeTokens is 2; the limit is 0 to 1");
-  EXPECT_EQ(message({.tokens = {1}, .policy = static_cast<Policy>(3)}),
-            "policy is 3; the limit is 0 to 2");
+  EXPECT_EQ(message({.tokens = {1}, .policy = static_cast<Policy>(4)}),
+            "policy is 4; the limit is 0 to 3");
+  EXPECT_EQ(message({.tokens = {1}, .policy = Policy::kCompose}),
+            "policy is 3; composed plans are a library's");
   EXPECT_EQ(message({.tokens = {1}, .document = std::string(1024, 'd')}), "");
   EXPECT_EQ(message({.tokens = {1}, .document = std::string(1025, 'd')}),
             "document's name has 1025 bytes; the limit is 1024");

@@ -246,7 +246,8 @@ class TestClient {
   std::uint64_t staging_bytes() const { return staging_bytes_; }
 
   // Computes all pieces of `plan` as the fake engine does, and commits them.
-  CommitResponse Commit(PlanResponse& plan, const Tokens& tokens, const ModelShape& shape,
+  template <typename Response>
+  CommitResponse Commit(Response& plan, const Tokens& tokens, const ModelShape& shape,
                         Ack ack = Ack::kHeld, bool finish = true) {
     if (staging_ == nullptr) Staging(kMiB);
     const auto pieces = plan.getReply().getPieces();
@@ -270,8 +271,8 @@ class TestClient {
   }
 
   // The first byte of row `row` of the prompt in `plane`, read through the slab's descriptor.
-  std::byte Read(PlanResponse& plan, std::uint32_t row, std::size_t plane,
-                 const ModelShape& shape) {
+  template <typename Response>
+  std::byte Read(Response& plan, std::uint32_t row, std::size_t plane, const ModelShape& shape) {
     for (const auto span : plan.getReply().getSpans()) {
       if (row < span.getBegin() || row >= span.getEnd()) continue;
       auto request = Session().slabRequest();

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <span>
+#include <string>
 #include <system_error>
 #include <thread>
 #include <utility>
@@ -12,8 +13,8 @@
 namespace kvcommons {
 
 PlanMaker::PlanMaker(Store& store, std::shared_ptr<const OpenedModel> model, PromptRequest request,
-                     ChainMemo* memo)
-    : store_(store) {
+                     ChainMemo* memo, std::vector<CanonicalChunk> chunks)
+    : store_(store), chunks_(std::move(chunks)) {
   result_.model = std::move(model);
   result_.request = std::move(request);
   result_.chain = CutChain(*result_.model, result_.request, memo);
@@ -26,13 +27,13 @@ void PlanMaker::FindParent() {
   if (!request.document.empty()) {
     result_.document = model.hasher.KeyOfDocument(request.document);
   }
-  if (request.policy != Policy::kEdit) return;
+  if (request.policy != Policy::kEdit && request.policy != Policy::kCompose) return;
   if (!model.move_refusal.empty()) {
     result_.notes += "exact mode: " + model.move_refusal + "\n";
     result_.request.policy = Policy::kExact;
     return;
   }
-  if (request.document.empty()) return;
+  if (request.document.empty() || request.policy == Policy::kCompose) return;
   parent_ = store_.GetDocument(model.tenant.domain, result_.document);
   if (parent_ && parent_->fingerprint != model.fingerprint) parent_.reset();
   if (!parent_) result_.notes += "no stored revision of the document\n";
@@ -74,6 +75,27 @@ void PlanMaker::OfferParentRows() {
   }
 }
 
+bool PlanMaker::IsThere(const CanonicalVariant& variant) const {
+  const auto is_missing = [this](const BlockKey& key) { return missing_.contains(key); };
+  if (std::any_of(variant.keys.begin(), variant.keys.end(), is_missing)) return false;
+  return store_.MatchPrefix(result_.model->tenant.domain, variant.keys) == variant.keys.size();
+}
+
+void PlanMaker::ChooseVariants() {
+  if (result_.request.policy != Policy::kCompose) return;
+  chosen_.assign(chunks_.size(), nullptr);
+  chunk_offers_.clear();
+  for (std::size_t i = 0; i < chunks_.size(); ++i) {
+    const auto& variants = chunks_[i].variants;
+    const auto found =
+        std::find_if(variants.begin(), variants.end(),
+                     [this](const CanonicalVariant& variant) { return IsThere(variant); });
+    if (found != variants.end()) chosen_[i] = &*found;
+    chunk_offers_.push_back({chunks_[i].range.begin, chunks_[i].range.end,
+                             chosen_[i] == nullptr ? RootKind::kEmpty : chosen_[i]->root.kind});
+  }
+}
+
 Result<bool> PlanMaker::Make(bool may_block) {
   const PromptRequest& request = result_.request;
   if (!may_block && parent_ && parent_->tokens.size() + request.tokens.size() > kMaxLoopTokens) {
@@ -83,6 +105,7 @@ Result<bool> PlanMaker::Make(bool may_block) {
   input.tokens = request.tokens;
   input.policy = request.policy;
   input.edit = request.edit;
+  input.compose = request.compose;
   input.costs = request.costs;
   for (int tries = 1;; ++tries) {
     if (tries > kMaxTries) {
@@ -91,6 +114,8 @@ Result<bool> PlanMaker::Make(bool may_block) {
     }
     input.exact_tokens = input.policy == Policy::kOff ? 0 : MatchChain();
     OfferParentRows();
+    ChooseVariants();
+    input.chunks = chunk_offers_;
     input.parent_tokens = std::span<const TokenId>();
     if (parent_) input.parent_tokens = parent_->tokens;
     input.parent_segments = parent_rows_;
@@ -131,6 +156,13 @@ std::vector<LeasedSpan> PlanMaker::Cut(const Plan& plan) const {
         part.block = block->key;
         part.first_row = static_cast<std::uint32_t>(row - block->begin);
         part.span.end = std::min(span.end, block->end);
+      } else if (span.source == SpanSource::kCanonical) {
+        const auto block_tokens = static_cast<Position>(result_.model->profile.block_tokens);
+        const Position chunk_row = span.parent_begin + (row - span.begin);
+        part.block = chosen_[span.chunk]->keys[static_cast<std::size_t>(chunk_row / block_tokens)];
+        part.first_row = static_cast<std::uint32_t>(chunk_row % block_tokens);
+        part.span.parent_begin = chunk_row;
+        part.span.end = std::min(span.end, row + block_tokens - chunk_row % block_tokens);
       } else {
         const Position parent_row = span.parent_begin + (row - span.begin);
         const auto& segments = parent_->segments;
@@ -204,8 +236,9 @@ PlanMaker::PinOutcome PlanMaker::PinAll(std::vector<LeasedSpan>& spans, bool may
   if (may_block) Load(spans);
   for (LeasedSpan& part : spans) {
     if (part.span.source == SpanSource::kNone || missing_.contains(part.block)) continue;
-    // A chain has each of its blocks once; segments of a document may share one.
-    const bool may_share = part.span.source == SpanSource::kParent;
+    // A chain has each of its blocks once; segments of a document may share one, and a chunk may
+    // come twice.
+    const bool may_share = part.span.source != SpanSource::kChain;
     const auto found = may_share ? held_index_.find(part.block) : held_index_.end();
     if (found != held_index_.end()) {
       part.pin = found->second;
@@ -226,12 +259,40 @@ PlanMaker::PinOutcome PlanMaker::PinAll(std::vector<LeasedSpan>& spans, bool may
     const Position rows = part.span.end - part.span.begin;
     const Position origin = record.origin + static_cast<Position>(part.first_row);
     if (record.fingerprint != model.fingerprint || part.span.begin - origin != part.span.delta ||
-        part.first_row + static_cast<std::size_t>(rows) > record.tokens.size()) {
+        part.first_row + static_cast<std::size_t>(rows) > record.tokens.size() ||
+        (part.span.source == SpanSource::kCanonical) !=
+            (record.storage_class == StorageClass::kCanonical)) {
       missing_.insert(part.block);
       outcome = PinOutcome::kMissing;
     }
   }
   return outcome;
+}
+
+void PlanMaker::NameVariants(const Plan& plan) {
+  const DomainId& domain = result_.model->tenant.domain;
+  for (CanonicalChunk& chunk : chunks_) {
+    for (const CanonicalVariant& variant : chunk.variants) {
+      if (IsThere(variant)) break;
+      // What is there but found no room is not lost.
+      if (store_.MatchPrefix(domain, variant.keys) == variant.keys.size()) continue;
+      result_.lost_variants.emplace_back(chunk.content, variant.root);
+    }
+  }
+  std::vector<std::vector<CanonicalVariant>> used(chunks_.size());
+  for (const Span& span : plan.spans) {
+    if (span.source != SpanSource::kCanonical) continue;
+    used[span.chunk] = {CanonicalVariant{chosen_[span.chunk]->root, {}}};
+  }
+  for (std::size_t i = 0; i < chunks_.size(); ++i) chunks_[i].variants = std::move(used[i]);
+  for (const PinnedBlock& pin : result_.pins) {
+    const BlockRecord& record = pin.record();
+    if (record.loadings_version == 0 || record.loadings_version == kLoadingsVersion) continue;
+    result_.notes += "block " + record.key.ToHex() + ": loadings of version " +
+                     std::to_string(record.loadings_version) + " are not used; this daemon reads " +
+                     std::to_string(kLoadingsVersion) + "\n";
+  }
+  result_.chunks = std::move(chunks_);
 }
 
 void PlanMaker::Finish(Plan plan, std::vector<LeasedSpan> spans) {
@@ -246,6 +307,7 @@ void PlanMaker::Finish(Plan plan, std::vector<LeasedSpan> spans) {
     }
     part.pin = held.index;
   }
+  NameVariants(plan);
   loaded_.clear();
   held_.clear();  // What an earlier try pinned and this plan does not use.
   const DomainId& domain = result_.model->tenant.domain;

@@ -2,7 +2,8 @@
 // the daemon wants back.
 //
 // Guarantees: every row that a span points to stays where it is while the PreparedPlan lives (I2);
-// exact mode looks at nothing but the exact chain (I3); where a model cannot move rows, or a
+// exact mode looks at nothing but the exact chain, and a composed plan names the variants that it
+// uses (I3); where a model cannot move rows, or a
 // document is not there, the plan is exact and says why (I12). A block that turns out to be missing
 // is planned without, a bounded number of times. Thread safety: one thread at a time, any thread.
 
@@ -18,6 +19,7 @@
 
 #include "align/plan.h"
 #include "base/status.h"
+#include "daemon/canonical_chunks.h"
 #include "daemon/pieces.h"
 #include "daemon/prompt.h"
 #include "store/store.h"
@@ -43,6 +45,10 @@ struct PreparedPlan {
   std::vector<LeasedSpan> spans;
   std::vector<PinnedBlock> pins;
   std::vector<WantedPiece> pieces;
+  // kCompose: of each chunk, what it is served from: its only variant, or none.
+  std::vector<CanonicalChunk> chunks;
+  // Of variants that were offered: blocks that the store has not.
+  std::vector<std::pair<ContentKey, ChainRoot>> lost_variants;
   std::uint64_t parent_revision = 0;  // 0: nothing of a parent is used
   std::uint32_t loaded_blocks = 0;    // that came from disk
   std::string notes;                  // lines for the explanation
@@ -52,9 +58,9 @@ class PlanMaker {
  public:
   static constexpr int kMaxTries = 4;
 
-  // `memo` may be null; it is used here only.
+  // `memo` may be null; it is used here only. `chunks`: what a library offers for the request's.
   PlanMaker(Store& store, std::shared_ptr<const OpenedModel> model, PromptRequest request,
-            ChainMemo* memo = nullptr);
+            ChainMemo* memo = nullptr, std::vector<CanonicalChunk> chunks = {});
 
   // True: Take() has the plan. False, only without `may_block`: a block has to be read from disk,
   // or the work is too long for an event loop; call again with `may_block` on a thread that may
@@ -70,6 +76,9 @@ class PlanMaker {
   // Leading tokens whose blocks the store has; the first matched_blocks_ of them in full blocks.
   Position MatchChain();
   void OfferParentRows();
+  // For every chunk the first variant whose blocks are all there.
+  void ChooseVariants();
+  bool IsThere(const CanonicalVariant& variant) const;
   // Cuts the plan's spans at block boundaries.
   std::vector<LeasedSpan> Cut(const Plan& plan) const;
   // Pins what these spans name, from disk where it is not in memory. May wait.
@@ -79,12 +88,17 @@ class PlanMaker {
   // What is missing is remembered in missing_: the next try plans without.
   // Says in every span which of held_ it is.
   PinOutcome PinAll(std::vector<LeasedSpan>& spans, bool may_block);
+  // What the chunks are served from, what is gone, and whose loadings cannot be read.
+  void NameVariants(const Plan& plan);
   void Finish(Plan plan, std::vector<LeasedSpan> spans);
 
   Store& store_;
   PreparedPlan result_;
   std::optional<DocumentRevision> parent_;
   std::vector<ParentSegment> parent_rows_;
+  std::vector<CanonicalChunk> chunks_;
+  std::vector<const CanonicalVariant*> chosen_;  // of chunks_; null: none
+  std::vector<ChunkOffer> chunk_offers_;         // the same for the planner
   std::size_t matched_blocks_ = 0;
   std::unordered_set<BlockKey> missing_;
   struct Held {

@@ -14,6 +14,7 @@
 #include "align/model_profile.h"
 #include "align/plan.h"
 #include "base/ids.h"
+#include "daemon/canonical_chunks.h"
 #include "daemon/tenant.h"
 #include "store/chain_key.h"
 
@@ -38,6 +39,9 @@ struct PromptRequest {
   Position store_tokens = 0;  // leading tokens that may be asked for; at most tokens.size()
   CostModel costs;
   EditOptions edit;
+  std::vector<ChunkRange> chunks;  // kCompose; ascending, disjoint
+  std::uint32_t variants = 0;      // kCompose: bit 1 << RootKind; 0: all
+  ComposeOptions compose;
 };
 
 struct ChainBlock {

@@ -74,6 +74,20 @@ class FailingDisk final : public DiskTier {
   std::vector<DocumentSummary> ListDocuments(const DomainId& domain) const override {
     return inner_->ListDocuments(domain);
   }
+  Status PutLibraryDocument(const LibraryDocument& document) override {
+    if (*fails_) return Unavailable("the test's disk fails");
+    return inner_->PutLibraryDocument(document);
+  }
+  std::optional<LibraryDocument> GetLibraryDocument(const DomainId& domain,
+                                                    const DocumentKey& document) const override {
+    return inner_->GetLibraryDocument(domain, document);
+  }
+  Status RemoveLibraryDocument(const DomainId& domain, const DocumentKey& document) override {
+    return inner_->RemoveLibraryDocument(domain, document);
+  }
+  std::vector<LibraryDocument> ListLibraryDocuments(const DomainId& domain) const override {
+    return inner_->ListLibraryDocuments(domain);
+  }
   Status PutMeta(std::string_view name, std::string_view value) override {
     return inner_->PutMeta(name, value);
   }

@@ -5,15 +5,12 @@
 
 #include "daemon/commit.h"
 #include "daemon/plan_maker.h"
+#include "daemon/rpc_library.h"
 #include "daemon/rpc_session.h"
 #include "daemon/wire.h"
 
 namespace kvcommons {
 namespace {
-
-double MicrosecondsSince(const Clock& clock, std::int64_t start_ns) {
-  return static_cast<double>(clock.NowNs() - start_ns) / 1e3;
-}
 
 class PlanServer final : public rpc::Plan::Server {
  public:
@@ -97,9 +94,7 @@ class PlanServer final : public rpc::Plan::Server {
   }
 
   kj::Promise<void> Refuse(CommitContext& context, const Status& status) {
-    services().metrics.CountError(status.code());
-    WriteError(context.getResults().initError(), status);
-    return kj::READY_NOW;
+    return RefuseCall(services(), context, status);
   }
 
   const std::unique_ptr<Counted> ticket_;
@@ -117,44 +112,15 @@ class ModelServer final : public rpc::Model::Server {
 
   kj::Promise<void> plan(PlanContext context) override {
     const std::int64_t start_ns = services().clock.NowNs();
-    const SessionState& session = ticket_.session();
-    if (session.leases >= services().config.max_leases) {
-      return Refuse(context, Exhausted("the session holds " + std::to_string(session.leases) +
-                                       " plans; the limit is " +
-                                       std::to_string(services().config.max_leases)));
-    }
     auto request = ReadPlanRequest(context.getParams().getRequest(), model_->profile);
     if (!request) return Refuse(context, request.error());
-    context.releaseParams();
-    auto ticket = std::make_unique<Counted>(ticket_.shared(), &SessionState::leases);
-    auto maker = std::make_shared<PlanMaker>(services().store, model_, std::move(*request), &memo_);
-    const Result<bool> made = maker->Make(false);
-    if (!made) return Refuse(context, made.error());
-    if (*made) {
-      Answer(context, *maker, std::move(ticket), start_ns);
-      return kj::READY_NOW;
+    if (request->policy == Policy::kCompose) {
+      return Refuse(context, InvalidArgument("policy is 3; composed plans are a library's"));
     }
-    return services()
-        .workers.Run([maker] { return maker->Make(true); })
-        .then([this, context, maker, start_ns,
-               ticket = std::move(ticket)](Result<bool> done) mutable {
-          if (!done) return Refuse(context, done.error());
-          Answer(context, *maker, std::move(ticket), start_ns);
-          return kj::Promise<void>(kj::READY_NOW);
-        });
-  }
-
-  void Answer(PlanContext& context, PlanMaker& maker, std::unique_ptr<Counted> ticket,
-              std::int64_t start_ns) {
-    auto server = kj::heap<PlanServer>(std::move(ticket), maker.Take());
-    const PreparedPlan& plan = server->plan();
-    auto results = context.getResults();
-    auto reply = results.initReply();
-    WritePlan(plan, reply);
-    const double took_us = MicrosecondsSince(services().clock, start_ns);
-    reply.setTookUs(took_us);
-    services().metrics.CountPlan(plan, took_us);
-    results.setPlan(kj::mv(server));
+    context.releaseParams();
+    auto maker = std::make_shared<PlanMaker>(services().store, model_, std::move(*request), &memo_);
+    return AnswerPlan(context, ticket_.shared(), std::move(maker), start_ns,
+                      [](const PreparedPlan&) {});
   }
 
   kj::Promise<void> lookup(LookupContext context) override {
@@ -214,9 +180,47 @@ class ModelServer final : public rpc::Model::Server {
 
   template <typename Context>
   kj::Promise<void> Refuse(Context& context, const Status& status) {
-    services().metrics.CountError(status.code());
-    WriteError(context.getResults().initError(), status);
+    return RefuseCall(services(), context, status);
+  }
+
+  kj::Promise<void> openLibrary(OpenLibraryContext context) override {
+    return OpenLibrary(context, ticket_.shared(), model_);
+  }
+
+  kj::Promise<void> reportQuality(ReportQualityContext context) override {
+    const auto params = context.getParams();
+    const auto rule = params.getRule();
+    auto quality = services().quality.Report(
+        {model_->tenant.domain, model_->fingerprint, {rule.begin(), rule.size()}}, params.getKl(),
+        params.getTop1());
+    if (!quality) return Refuse(context, quality.error());
+    WriteQuality(*quality, context.getResults().initQuality());
     return kj::READY_NOW;
+  }
+
+  kj::Promise<void> quality(QualityContext context) override {
+    const auto rule = context.getParams().getRule();
+    auto quality = services().quality.Of(
+        {model_->tenant.domain, model_->fingerprint, {rule.begin(), rule.size()}});
+    if (!quality) return Refuse(context, quality.error());
+    WriteQuality(*quality, context.getResults().initQuality());
+    return kj::READY_NOW;
+  }
+
+  kj::Promise<void> resetQuality(ResetQualityContext context) override {
+    const auto rule = context.getParams().getRule();
+    const Status reset = services().quality.Reset(
+        {model_->tenant.domain, model_->fingerprint, {rule.begin(), rule.size()}});
+    if (!reset.ok()) return Refuse(context, reset);
+    return kj::READY_NOW;
+  }
+
+  static void WriteQuality(const QualityGate::Answer& answer, rpc::Quality::Builder builder) {
+    builder.setSamples(answer.samples);
+    builder.setMeanKl(answer.mean_kl);
+    builder.setMeanTop1(answer.mean_top1);
+    builder.setEnabled(answer.enabled);
+    builder.setReason(answer.reason.c_str());
   }
 
   const Counted ticket_;
@@ -225,6 +229,26 @@ class ModelServer final : public rpc::Model::Server {
 };
 
 }  // namespace
+
+Result<std::unique_ptr<Counted>> TakeLease(const std::shared_ptr<SessionState>& session) {
+  const std::uint64_t limit = session->services.config.max_leases;
+  if (session->leases >= limit) {
+    return Fail(Exhausted("the session holds " + std::to_string(session->leases) +
+                          " plans; the limit is " + std::to_string(limit)));
+  }
+  return std::make_unique<Counted>(session, &SessionState::leases);
+}
+
+rpc::Plan::Client MakePlanCapability(std::unique_ptr<Counted> ticket, PreparedPlan prepared,
+                                     std::int64_t start_ns, rpc::PlanReply::Builder reply) {
+  Services& services = ticket->session().services;
+  auto server = kj::heap<PlanServer>(std::move(ticket), std::move(prepared));
+  WritePlan(server->plan(), reply);
+  const double took_us = MicrosecondsSince(services.clock, start_ns);
+  reply.setTookUs(took_us);
+  services.metrics.CountPlan(server->plan(), took_us);
+  return kj::mv(server);
+}
 
 rpc::Model::Client MakeModelCapability(std::shared_ptr<SessionState> session,
                                        std::shared_ptr<const OpenedModel> model) {

@@ -20,6 +20,8 @@ namespace kvcommons {
 inline constexpr std::uint64_t kMaxSessionsPerConnection = 16;
 inline constexpr std::uint64_t kMaxModelsPerSession = 64;
 inline constexpr std::uint64_t kMaxMemoriesPerSession = 1024;
+inline constexpr std::uint64_t kMaxLibrariesPerSession = 64;
+inline constexpr std::uint64_t kMaxWorksPerSession = 64;
 inline constexpr std::uint32_t kMaxListed = 10000;
 inline constexpr std::uint32_t kMaxLookupRepeats = 1000;
 

@@ -10,7 +10,9 @@
 #include "base/ids.h"
 #include "daemon/commit.h"
 #include "daemon/config.h"
+#include "daemon/library_registry.h"
 #include "daemon/metrics.h"
+#include "daemon/quality.h"
 #include "daemon/worker_pool.h"
 #include "store/store.h"
 
@@ -24,6 +26,8 @@ struct Services {
   const Clock& clock;
   const DaemonConfig& config;
   DocumentLocks& documents;
+  LibraryRegistry& libraries;
+  QualityGate& quality;
   WorkerPool& workers;      // plans that load, commits
   WorkerPool& maintenance;  // lists, verification: long, and never in front of a commit
   BootId boot_id;

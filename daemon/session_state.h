@@ -30,6 +30,8 @@ struct SessionState {
   std::uint64_t leases = 0;
   std::uint64_t models = 0;
   std::uint64_t memories = 0;
+  std::uint64_t libraries = 0;
+  std::uint64_t works = 0;
   // Slabs that live plans of this session point into, with the number of their pins. Only these are
   // handed out: a pin keeps the slab, so its descriptor cannot have become another domain's.
   std::unordered_map<std::uint32_t, std::uint32_t> leased_slabs;

@@ -54,7 +54,51 @@ Status ReadCosts(rpc::CostModel::Reader reader, CostModel& costs) {
   return Status();
 }
 
+// What only a composed plan has.
+Status ReadChunks(rpc::PlanRequest::Reader reader, PromptRequest& request) {
+  const auto chunks = reader.getChunks();
+  if (request.policy != Policy::kCompose) {
+    if (chunks.size() == 0 && reader.getVariants() == 0) return Status();
+    return InvalidArgument("chunks has " + std::to_string(chunks.size()) +
+                           " entries and variants is " + std::to_string(reader.getVariants()) +
+                           "; only policy 3 (compose) takes any");
+  }
+  if (!request.document.empty()) {
+    return InvalidArgument("document is '" + request.document +
+                           "'; a composed prompt is no revision of one");
+  }
+  if (chunks.size() > ChunkRange::kMaxChunks) {
+    return OutOfRange("chunks' length", chunks.size(), 0, ChunkRange::kMaxChunks);
+  }
+  std::uint32_t end = 0;
+  for (const auto chunk : chunks) {
+    if (chunk.getBegin() < end || chunk.getEnd() <= chunk.getBegin() ||
+        chunk.getEnd() > request.tokens.size()) {
+      return InvalidArgument("chunks[" + std::to_string(request.chunks.size()) + "] is [" +
+                             std::to_string(chunk.getBegin()) + ", " +
+                             std::to_string(chunk.getEnd()) + "); it must lie in [" +
+                             std::to_string(end) + ", " + std::to_string(request.tokens.size()) +
+                             ") and not be empty");
+    }
+    end = chunk.getEnd();
+    request.chunks.push_back(
+        {static_cast<Position>(chunk.getBegin()), static_cast<Position>(chunk.getEnd())});
+  }
+  KVC_RETURN_IF_ERROR(CheckVariants(reader.getVariants()));
+  request.variants = reader.getVariants();
+  request.compose.min_chunk_rows = reader.getMinChunkRows();
+  return Status();
+}
+
 }  // namespace
+
+Status CheckVariants(std::uint32_t variants) {
+  constexpr std::uint32_t kAll = (2u << kMaxRootKind) - 2;
+  if ((variants & ~kAll) == 0) return Status();
+  return InvalidArgument("variants is " + std::to_string(variants) +
+                         "; the limit is a sum of 2 (sink), 4 (system), 8 (warm), 16 (mean) and "
+                         "32 (near), or 0");
+}
 
 void WriteError(rpc::Error::Builder builder, const Status& status) {
   builder.setCode(static_cast<std::uint8_t>(status.code()));
@@ -128,11 +172,19 @@ Result<GateReport> ReadGate(rpc::GateReport::Reader reader) {
 
 Result<std::vector<TokenId>> ReadTokens(capnp::List<std::int32_t>::Reader reader,
                                         const ModelProfile& profile) {
-  if (reader.size() < 1 || reader.size() > profile.context_tokens) {
-    return Fail(OutOfRange("tokens' length", reader.size(), 1, profile.context_tokens));
+  return ReadTokens("tokens", reader, 1, profile.context_tokens, profile);
+}
+
+Result<std::vector<TokenId>> ReadTokens(std::string_view field,
+                                        capnp::List<std::int32_t>::Reader reader,
+                                        std::size_t min_tokens, std::size_t max_tokens,
+                                        const ModelProfile& profile) {
+  if (reader.size() < min_tokens || reader.size() > max_tokens) {
+    return Fail(OutOfRange(std::string(field) + "' length", reader.size(), min_tokens, max_tokens));
   }
   std::vector<TokenId> tokens(reader.size());
   const capnp::AnyList::Reader list(reader);
+  if (tokens.empty()) return tokens;
   if (list.getElementSize() == capnp::ElementSize::FOUR_BYTES) {
     // As they lie in the message, little-endian as we are; one by one takes a third of the call.
     std::memcpy(tokens.data(), list.getRawBytes().begin(), tokens.size() * sizeof(TokenId));
@@ -157,8 +209,8 @@ Result<std::vector<TokenId>> ReadTokens(capnp::List<std::int32_t>::Reader reader
     return tokens;
   }
   const auto bad = std::find_if(tokens.begin(), tokens.end(), is_bad);
-  return Fail(InvalidArgument("tokens[" + std::to_string(bad - tokens.begin()) + "] is " +
-                              std::to_string(*bad) + "; the limit is 0 to " +
+  return Fail(InvalidArgument(std::string(field) + "[" + std::to_string(bad - tokens.begin()) +
+                              "] is " + std::to_string(*bad) + "; the limit is 0 to " +
                               std::to_string(profile.vocabulary_size - 1)));
 }
 
@@ -168,8 +220,8 @@ Result<PromptRequest> ReadPlanRequest(rpc::PlanRequest::Reader reader,
   auto tokens = ReadTokens(reader.getTokens(), profile);
   if (!tokens) return Fail(tokens.error());
   request.tokens = std::move(*tokens);
-  if (reader.getPolicy() > static_cast<std::uint8_t>(Policy::kEdit)) {
-    return Fail(OutOfRange("policy", reader.getPolicy(), 0, 2));
+  if (reader.getPolicy() > static_cast<std::uint8_t>(Policy::kCompose)) {
+    return Fail(OutOfRange("policy", reader.getPolicy(), 0, 3));
   }
   request.policy = static_cast<Policy>(reader.getPolicy());
   const auto document = ViewOf(reader.getDocument());
@@ -190,6 +242,7 @@ Result<PromptRequest> ReadPlanRequest(rpc::PlanRequest::Reader reader,
         InvalidArgument("maxStaleShare is " + std::to_string(share) + "; the limit is 0 to 1"));
   }
   request.edit.max_stale_share = share;
+  KVC_FAIL_IF_ERROR(ReadChunks(reader, request));
   return request;
 }
 
@@ -214,6 +267,23 @@ void WritePlan(const PreparedPlan& plan, rpc::PlanReply::Builder builder) {
     span.setOffset(pin.slab_offset_bytes());
     span.setBlockTokens(static_cast<std::uint32_t>(pin.record().tokens.size()));
     span.setFirstRow(part.first_row);
+    if (part.span.source != SpanSource::kCanonical) continue;
+    span.setChunk(part.span.chunk);
+    span.setChunkRow(static_cast<std::uint32_t>(part.span.parent_begin));
+    const BlockRecord& record = pin.record();
+    if (record.loadings().rank == 0) continue;
+    span.setLoadingsRank(record.loadings_rank);
+    span.setLoadingsVersion(record.loadings_version);
+    span.setLoadingsOffset(pin.slab_offset_bytes() +
+                           LoadingsLayout::OffsetBytes(record.plane_bytes()));
+  }
+  auto chunks = builder.initChunks(static_cast<unsigned>(plan.chunks.size()));
+  for (unsigned i = 0; i < chunks.size(); ++i) {
+    const CanonicalChunk& chunk = plan.chunks[i];
+    if (!chunk.document.empty()) chunks[i].setDocument(Ptr(chunk.document));
+    if (chunk.variants.empty()) continue;
+    chunks[i].setVariant(static_cast<std::uint8_t>(chunk.variants.front().root.kind));
+    WriteHash(chunk.variants.front().root.id, chunks[i].initRoot());
   }
   auto pieces = builder.initPieces(static_cast<unsigned>(plan.pieces.size()));
   for (unsigned i = 0; i < pieces.size(); ++i) {
@@ -224,6 +294,7 @@ void WritePlan(const PreparedPlan& plan, rpc::PlanReply::Builder builder) {
   }
   builder.setExactRows(static_cast<std::uint32_t>(plan.plan.exact_rows));
   builder.setMovedRows(static_cast<std::uint32_t>(plan.plan.moved_rows));
+  builder.setCanonicalRows(static_cast<std::uint32_t>(plan.plan.canonical_rows));
   builder.setComputedRows(static_cast<std::uint32_t>(plan.plan.computed_rows));
   builder.setPredictedUs(plan.plan.predicted_us);
   builder.setPrefillUs(plan.plan.prefill_us);

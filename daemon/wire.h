@@ -29,6 +29,12 @@ Result<ModelProfile> ReadProfile(rpc::ModelProfile::Reader reader);
 Result<GateReport> ReadGate(rpc::GateReport::Reader reader);
 Result<std::vector<TokenId>> ReadTokens(capnp::List<std::int32_t>::Reader reader,
                                         const ModelProfile& profile);
+Result<std::vector<TokenId>> ReadTokens(std::string_view field,
+                                        capnp::List<std::int32_t>::Reader reader,
+                                        std::size_t min_tokens, std::size_t max_tokens,
+                                        const ModelProfile& profile);
+// A sum of bits 1 << RootKind, or 0.
+Status CheckVariants(std::uint32_t variants);
 Result<PromptRequest> ReadPlanRequest(rpc::PlanRequest::Reader reader, const ModelProfile& profile);
 
 // Everything but tookUs.

@@ -104,7 +104,12 @@ struct PlanRequest {
   minRun @6 :UInt32 = 16;
   maxGeneration @7 :UInt32 = 64;
   maxStaleShare @8 :Float64 = 1.0;
+  chunks @9 :List(ChunkSpan);       # policy compose: texts within the prompt; ascending, disjoint, <= 1024
+  variants @10 :UInt32;             # policy compose: bit 1 << RootKind allows that variant; 0: all
+  minChunkRows @11 :UInt32 = 16;    # align/plan.h ComposeOptions
 }
+
+struct ChunkSpan { begin @0 :UInt32; end @1 :UInt32; }
 
 # A run of rows of the prompt. Reused rows name where they lie: row `firstRow` of a block of
 # `blockTokens` tokens whose plane 0 begins at `offset` of slab `slabId`.
@@ -121,6 +126,18 @@ struct PlanSpan {
   generation @9 :UInt32;            # staleness of moved rows
   editedTokensLeft @10 :UInt32;
   minDistanceTokens @11 :UInt32;
+  chunk @12 :UInt32;                # canonical rows: index into the request's chunks ...
+  chunkRow @13 :UInt32;             # ... and the chunk's row that lands at `begin`
+  loadingsRank @14 :UInt32;         # of the block; 0: none, or none that this daemon can read
+  loadingsVersion @15 :UInt32;      # kernels/loadings_layout.h; 0: none
+  loadingsOffset @16 :UInt64;       # in slab `slabId`
+}
+
+# What a composed plan uses for one chunk (I3).
+struct PlanChunk {
+  variant @0 :UInt8;                # base/ids.h RootKind; 0: not held, its rows are computed
+  root @1 :Hash128;                 # of the prefaces
+  document @2 :Text;                # name of a library document with this text; empty: none
 }
 
 # Rows that the daemon wants after the prompt has been computed: staged as one block [plane][token][row].
@@ -142,6 +159,8 @@ struct PlanReply {
   parentRevision @8 :UInt64;        # what an approximate plan is based on (I3); 0: none
   tookUs @9 :Float64;               # in the daemon: lookup, plan and loads from disk
   loadedBlocks @10 :UInt32;         # blocks that came from disk for this plan
+  canonicalRows @11 :UInt32;
+  chunks @12 :List(PlanChunk);      # one for each of the request's
 }
 
 interface Model {
@@ -150,6 +169,96 @@ interface Model {
   # median in the daemon.
   lookup @1 (tokens :List(Int32), repeat :UInt32 = 1) -> (error :Error, exactTokens :UInt32, tookUs :Float64);
   removeDocument @2 (name :Text) -> (error :Error, removed :Bool);
+  # The tenant's library for this model, with the prefaces that the caller's application uses. Documents are
+  # the tenant's, whatever the prefaces; canonical rows belong to their prefaces.
+  openLibrary @3 (prefaces :PrefaceSet) -> (error :Error, library :Library);
+  # A worker that ran full prefill beside an approximate rule tells how far they were apart. A rule that strays
+  # too far is switched off for this model and tenant, until a restart or a reset. `rule`: 1 to 64 of a-z 0-9 -.
+  reportQuality @4 (rule :Text, kl :Float64, top1 :Float64) -> (error :Error, quality :Quality);
+  quality @5 (rule :Text) -> (error :Error, quality :Quality);
+  resetQuality @6 (rule :Text) -> (error :Error);
+}
+
+struct Quality {
+  samples @0 :UInt32;               # in the window of the last 64
+  meanKl @1 :Float64;               # of the window, nats
+  meanTop1 @2 :Float64;             # of the window, 0 to 1
+  enabled @3 :Bool;
+  reason @4 :Text;                  # why not enabled
+}
+
+# What canonical rows are made behind. A preface is the system prompt and some passages.
+struct PrefaceSet {
+  sinkTokens @0 :List(Int32);
+  systemTokens @1 :List(Int32);
+  neutral @2 :List(List(Int32));    # passages of public text; >= prefaces * passagesPerPreface
+  prefaces @3 :UInt32 = 8;          # D, of variants mean and near; 1 to 64
+  passagesPerPreface @4 :UInt32 = 3;  # 1 to 16
+  prefaceTokens @5 :UInt32 = 512;   # the most of one passage; documents are cut to it, longer passages refused
+}
+
+interface Library {
+  # Stores a text. An empty name: named by its own text. Equal tokens under a name that is there only replace
+  # `related` (names of documents it is used together with, <= 32); other tokens replace the document.
+  put @0 (name :Text, tokens :List(Int32), related :List(Text)) -> (error :Error, document :LibraryDocument, isNew :Bool);
+  list @1 (limit :UInt32 = 1000) -> (error :Error, documents :List(LibraryDocument));
+  get @2 (name :Text) -> (error :Error, found :Bool, document :LibraryDocument, tokens :List(Int32));
+  remove @3 (name :Text) -> (error :Error, removed :Bool);
+  # The next preparation that nobody has claimed; null: none. `variants`: bits as in PlanRequest; 0: system,
+  # mean and near. Dropping the work, or dying, gives the claim back.
+  nextWork @4 (variants :UInt32) -> (error :Error, work :Work, description :WorkDescription);
+  status @5 () -> (error :Error, status :LibraryStatus);
+  # As Model.plan, with policy compose and chunks.
+  plan @6 (request :PlanRequest) -> (error :Error, plan :Plan, reply :PlanReply);
+}
+
+struct LibraryDocument {
+  name @0 :Text;
+  contentKey @1 :Hash128;
+  tokenCount @2 :UInt32;
+  createdUs @3 :Int64;
+  related @4 :List(Text);
+  variants @5 :List(LibraryVariant);  # of this library's prefaces
+}
+
+struct LibraryVariant {
+  kind @0 :UInt8;                   # base/ids.h RootKind
+  root @1 :Hash128;
+  prefaces @2 :UInt32;
+  prepareUs @3 :UInt64;
+  ready @4 :Bool;
+}
+
+struct WorkDescription {
+  name @0 :Text;
+  kind @1 :UInt8;                   # base/ids.h RootKind
+  tokens @2 :List(Int32);
+  prefaces @3 :List(List(Int32));   # run the tokens behind each; the rows to store are their mean
+}
+
+struct LibraryStatus {
+  documents @0 :UInt32;
+  ready @1 :List(UInt32);           # documents by RootKind, with this library's prefaces
+  pending @2 :UInt32;               # preparations to do, those claimed included
+  claimed @3 :UInt32;
+  prepareUs @4 :UInt64;             # what the ready ones took
+  tokens @5 :UInt64;
+}
+
+# One claimed preparation.
+interface Work {
+  # Stores canonical blocks staged by the client: block `index` of the chunk holds rows from index * blockTokens
+  # on, keys rotated for positions 0, 1, ...; its planes, and behind them its loadings as
+  # kernels/loadings_layout.h says. In as many calls as needed; with `finish` all blocks must be there, and the
+  # variant is ready. Unfinished work leaves nothing. loadingsRank 0: no loadings.
+  commit @0 (blocks :List(WorkBlock), ack :UInt8, finish :Bool, prepareUs :UInt64,
+             loadingsVersion :UInt32, loadingsRank :UInt32)
+      -> (error :Error, stored :UInt32);
+}
+
+struct WorkBlock {
+  index @0 :UInt32;
+  offset @1 :UInt64;                # in the session's staging memory
 }
 
 struct StagedPiece {

@@ -8,10 +8,37 @@ namespace kvcommons {
 namespace {
 
 constexpr FrameKind kBlockRecordFrame = {"block record", 0x4272766b /* "kvrB" */, 1};
+// With loadings. A block without them is still written as before, so that a release before
+// loadings reads everything but canonical blocks.
+constexpr FrameKind kLoadedRecordFrame = {"block record", 0x4272766b, 2};
 
 Status OutOfRange(const char* field, std::uint64_t value, std::uint64_t low, std::uint64_t high) {
   return InvalidArgument(std::string(field) + " is " + std::to_string(value) + "; the limit is " +
                          std::to_string(low) + " to " + std::to_string(high));
+}
+
+Status CheckLoadings(const BlockRecord& record) {
+  if (record.loadings_version == 0) {
+    if (record.loadings_rank == 0 && record.loadings_bytes == 0) return Status();
+    return InvalidArgument("loadings_version is 0, of no loadings, but loadings_rank is " +
+                           std::to_string(record.loadings_rank) + " and loadings_bytes is " +
+                           std::to_string(record.loadings_bytes));
+  }
+  if (record.storage_class != StorageClass::kCanonical) {
+    return InvalidArgument("loadings_version is " + std::to_string(record.loadings_version) +
+                           "; only canonical blocks have loadings");
+  }
+  if (record.loadings_rank < 1 || record.loadings_rank > kMaxLoadingsRank) {
+    return OutOfRange("loadings_rank", record.loadings_rank, 1, kMaxLoadingsRank);
+  }
+  if (record.loadings_version != kLoadingsVersion) return Status();
+  if (record.planes.plane_count() % 2 != 0) {
+    return InvalidArgument("planes is " + std::to_string(record.planes.plane_count()) +
+                           "; loadings need two a layer");
+  }
+  const std::size_t wanted = record.loadings().Bytes();
+  if (record.loadings_bytes == wanted) return Status();
+  return OutOfRange("loadings_bytes", record.loadings_bytes, wanted, wanted);
 }
 
 }  // namespace
@@ -30,6 +57,7 @@ Status CheckBlockRecord(const BlockRecord& record) {
   if (record.block_bytes() > BlockRecord::kMaxBlockBytes) {
     return OutOfRange("block_bytes", record.block_bytes(), 1, BlockRecord::kMaxBlockBytes);
   }
+  KVC_RETURN_IF_ERROR(CheckLoadings(record));
   const std::int64_t last_position =
       std::int64_t{record.origin} + static_cast<std::int64_t>(record.tokens.size()) - 1;
   if (record.origin < 0 || last_position > std::numeric_limits<Position>::max()) {
@@ -57,11 +85,17 @@ std::string EncodeBlockRecord(const BlockRecord& record) {
   writer.Put(record.checksum.high);
   writer.PutArray(record.tokens);
   writer.PutArray(record.planes.row_bytes);
-  return SealFrame(kBlockRecordFrame, writer.Take());
+  if (record.loadings_version == 0) return SealFrame(kBlockRecordFrame, writer.Take());
+  writer.Put(record.loadings_version);
+  writer.Put(record.loadings_rank);
+  writer.Put(record.loadings_bytes);
+  return SealFrame(kLoadedRecordFrame, writer.Take());
 }
 
 Result<BlockRecord> DecodeBlockRecord(std::string_view bytes) {
-  const Result<std::string_view> payload = OpenFrame(kBlockRecordFrame, bytes);
+  Result<std::string_view> payload = OpenFrame(kBlockRecordFrame, bytes);
+  const bool has_loadings = !payload && payload.error().code() == Code::kUnsupported;
+  if (has_loadings) payload = OpenFrame(kLoadedRecordFrame, bytes);
   if (!payload) return Fail(payload.error());
   ByteReader reader(*payload);
   BlockRecord record;
@@ -73,6 +107,10 @@ Result<BlockRecord> DecodeBlockRecord(std::string_view bytes) {
                      reader.Get(&record.checksum.low) && reader.Get(&record.checksum.high) &&
                      reader.GetArray(&record.tokens, BlockRecord::kMaxTokens) &&
                      reader.GetArray(&record.planes.row_bytes, BlockRecord::kMaxPlanes) &&
+                     (!has_loadings || (reader.Get(&record.loadings_version) &&
+                                        reader.Get(&record.loadings_rank) &&
+                                        reader.Get(&record.loadings_bytes) &&
+                                        record.loadings_version != 0)) &&
                      reader.remaining_bytes() == 0;
   if (!whole) return Fail(Corrupted("block record: fields do not fill the payload"));
   record.storage_class = static_cast<StorageClass>(storage_class);

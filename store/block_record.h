@@ -1,7 +1,7 @@
 // A block's record: everything about a block but its planes.
 //
 // Encoded with magic and format version; decoding refuses what is torn, too long or of an unknown
-// version. On disk one record is 1 to 4 KB and lives in RocksDB; in memory it hangs on the block.
+// version; those of a release before loadings decode as having none. On disk one record is 1 to 4 KB and lives in RocksDB; in memory it hangs on the block.
 
 #pragma once
 
@@ -13,6 +13,7 @@
 #include "base/ids.h"
 #include "base/status.h"
 #include "kernels/checksum.h"
+#include "kernels/loadings_layout.h"
 #include "kernels/plane_layout.h"
 
 namespace kvcommons {
@@ -38,12 +39,24 @@ struct BlockRecord {
       0;  // position of the first token when the keys were rotated; contiguous from there
   std::vector<TokenId> tokens;  // 1 to kMaxTokens
   PlaneLayout planes;
+  // kCanonical only: what lies behind the planes (kernels/loadings_layout.h). Of another version
+  // than ours only the length is known.
+  std::uint32_t loadings_version = 0;  // 0: none
+  std::uint32_t loadings_rank = 0;     // 1 to kMaxLoadingsRank
+  std::uint32_t loadings_bytes = 0;
   std::uint64_t producer_uid = 0;
   std::int64_t created_us = 0;
-  // One checksum a block, over all planes in storage order. Filled by the store.
+  // One checksum a block, over all its bytes in storage order. Filled by the store.
   Checksum128 checksum;
 
-  std::size_t block_bytes() const { return planes.BlockBytes(tokens.size()); }
+  LoadingsLayout loadings() const {
+    return {planes.plane_count() / 2, tokens.size(),
+            loadings_version == kLoadingsVersion ? loadings_rank : 0};
+  }
+  std::size_t plane_bytes() const { return planes.BlockBytes(tokens.size()); }
+  std::size_t block_bytes() const {
+    return LoadingsLayout::BlockBytes(plane_bytes(), loadings_bytes);
+  }
 };
 
 // kInvalidArgument, naming field, value and limit, for a record that no store may hold.

@@ -93,12 +93,12 @@ TEST(BlockRecordTest, RandomBytesAreRefused) {
 
 TEST(BlockRecordTest, AnotherFormatVersionIsUnsupportedAndNamed) {
   std::string bytes = EncodeBlockRecord(SampleRecord());
-  bytes[4] = 2;
+  bytes[4] = 3;
   const Result<BlockRecord> decoded = DecodeBlockRecord(bytes);
   ASSERT_FALSE(decoded);
   EXPECT_EQ(decoded.error().code(), Code::kUnsupported);
-  EXPECT_NE(decoded.error().message().find("version is 2"), std::string::npos);
-  EXPECT_NE(decoded.error().message().find("reads 1"), std::string::npos);
+  EXPECT_NE(decoded.error().message().find("version is 3"), std::string::npos);
+  EXPECT_NE(decoded.error().message().find("reads 2"), std::string::npos);
 }
 
 TEST(BlockRecordTest, TokenCountIsLimited) {
@@ -138,6 +138,62 @@ TEST(BlockRecordTest, PositionsAndClassAreLimited) {
   record = SampleRecord();
   record.storage_class = static_cast<StorageClass>(3);
   EXPECT_EQ(CodeOf(record), Code::kCorrupted);
+}
+
+BlockRecord WithLoadings(std::uint32_t rank) {
+  BlockRecord record = SampleRecord();
+  record.loadings_version = kLoadingsVersion;
+  record.loadings_rank = rank;
+  record.loadings_bytes = static_cast<std::uint32_t>(
+      LoadingsLayout{.layers = 2, .rows = record.tokens.size(), .rank = rank}.Bytes());
+  return record;
+}
+
+TEST(BlockRecordTest, LoadingsAreRememberedAndCountAsBytesOfTheBlock) {
+  const BlockRecord record = WithLoadings(4);
+  const auto decoded = DecodeBlockRecord(EncodeBlockRecord(record));
+  ASSERT_TRUE(decoded) << decoded.error().ToString();
+  EXPECT_EQ(decoded->loadings_version, kLoadingsVersion);
+  EXPECT_EQ(decoded->loadings_rank, 4u);
+  EXPECT_EQ(decoded->loadings_bytes, record.loadings_bytes);
+  EXPECT_EQ(decoded->loadings().rank, 4u);
+  EXPECT_EQ(record.plane_bytes(), 5u * (16 + 17 + 18 + 19));
+  EXPECT_EQ(decoded->block_bytes(), 384u + 2 * (5 * 4 + 1) * 4);
+}
+
+TEST(BlockRecordTest, ARecordWithoutLoadingsIsStillWrittenInTheFirstFormat) {
+  EXPECT_EQ(EncodeBlockRecord(SampleRecord())[4], 1);
+  EXPECT_EQ(EncodeBlockRecord(WithLoadings(1))[4], 2);
+}
+
+TEST(BlockRecordTest, TheRankOfLoadingsIsLimited) {
+  EXPECT_EQ(CodeOf(WithLoadings(0)), Code::kCorrupted);
+  EXPECT_EQ(CodeOf(WithLoadings(kMaxLoadingsRank)), Code::kOk);
+  EXPECT_EQ(CodeOf(WithLoadings(kMaxLoadingsRank + 1)), Code::kCorrupted);
+  EXPECT_EQ(CheckBlockRecord(WithLoadings(kMaxLoadingsRank + 1)).message(),
+            "loadings_rank is 65; the limit is 1 to 64");
+}
+
+TEST(BlockRecordTest, LoadingsMustBeAsLongAsTheirRankSaysAndOnlyCanonical) {
+  BlockRecord record = WithLoadings(4);
+  record.loadings_bytes += 4;
+  EXPECT_EQ(CodeOf(record), Code::kCorrupted);
+  record = WithLoadings(4);
+  record.storage_class = StorageClass::kExact;
+  EXPECT_EQ(CodeOf(record), Code::kCorrupted);
+  record = SampleRecord();
+  record.loadings_bytes = 4;
+  EXPECT_EQ(CheckBlockRecord(record).code(), Code::kInvalidArgument);
+}
+
+TEST(BlockRecordTest, LoadingsOfAnotherVersionKeepTheirLengthAndAreNeverRead) {
+  BlockRecord record = WithLoadings(4);
+  record.loadings_version = kLoadingsVersion + 1;
+  record.loadings_bytes = 12;
+  const auto decoded = DecodeBlockRecord(EncodeBlockRecord(record));
+  ASSERT_TRUE(decoded) << decoded.error().ToString();
+  EXPECT_EQ(decoded->block_bytes(), 384u + 12);
+  EXPECT_EQ(decoded->loadings().rank, 0u);
 }
 
 TEST(ByteReaderTest, ALyingCountAllocatesNothing) {

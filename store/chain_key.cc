@@ -20,7 +20,6 @@ static_assert(std::endian::native == std::endian::little, "hashed integers are l
 constexpr std::size_t kHeadBytes = 64;
 constexpr std::size_t kLabelBytes = 8;
 constexpr std::uint32_t kFormat = 1;
-constexpr std::uint32_t kEmptyRoot = 0;
 constexpr char kHashKeyLabel[] = "kvcommons hash key 1";
 
 // Fetched once: a fetch by name takes longer than the hash of a block.
@@ -39,15 +38,16 @@ using Context = std::unique_ptr<EVP_MD_CTX, FreeContext>;
 class HeadedHash {
  public:
   HeadedHash(const std::array<std::uint8_t, 32>& hash_key, const char (&label)[kLabelBytes + 1],
-             std::uint32_t root_kind = kEmptyRoot, const std::array<std::uint8_t, 16>& root_id = {})
+             const ChainRoot& root = {})
       : head_(EVP_MD_CTX_new()), work_(EVP_MD_CTX_new()) {
     KVC_ASSERT(head_ != nullptr && work_ != nullptr);
     std::array<std::uint8_t, kHeadBytes> head{};
     std::memcpy(head.data(), hash_key.data(), 32);
     std::memcpy(head.data() + 32, label, kLabelBytes);
     std::memcpy(head.data() + 40, &kFormat, 4);
+    const auto root_kind = static_cast<std::uint32_t>(root.kind);
     std::memcpy(head.data() + 44, &root_kind, 4);
-    std::memcpy(head.data() + 48, root_id.data(), 16);
+    std::memcpy(head.data() + 48, root.id.bytes.data(), 16);
     KVC_ASSERT(EVP_DigestInit_ex2(head_.get(), Sha256(), nullptr) == 1);
     KVC_ASSERT(EVP_DigestUpdate(head_.get(), head.data(), head.size()) == 1);
   }
@@ -85,13 +85,28 @@ std::vector<BlockKey> ChainHasher::Chain(std::span<const TokenId> tokens,
                                          std::uint32_t block_tokens, bool with_short_last,
                                          std::span<const BlockKey> known) const {
   KVC_ASSERT(block_tokens > 0 && known.size() <= tokens.size() / block_tokens);
-  std::vector<BlockKey> keys(known.begin(), known.end());
+  return ChainFrom({}, {}, tokens, block_tokens, with_short_last, {known.begin(), known.end()});
+}
+
+std::vector<BlockKey> ChainHasher::CanonicalChain(const ChainRoot& root,
+                                                  std::span<const TokenId> chunk,
+                                                  std::uint32_t block_tokens) const {
+  KVC_ASSERT(block_tokens > 0 && root.kind != RootKind::kEmpty);
+  BlockKey parent;
+  parent.bytes = ContentKeyOf(chunk).bytes;
+  return ChainFrom(root, parent, chunk, block_tokens, true, {});
+}
+
+std::vector<BlockKey> ChainHasher::ChainFrom(const ChainRoot& root, const BlockKey& parent,
+                                             std::span<const TokenId> tokens,
+                                             std::uint32_t block_tokens, bool with_short_last,
+                                             std::vector<BlockKey> keys) const {
   keys.reserve(tokens.size() / block_tokens + 1);
-  HeadedHash hash(hash_key_, "chain   ");
-  std::array<std::uint8_t, 20> fixed{};  // parent (zero for the first block), block size
+  HeadedHash hash(hash_key_, "chain   ", root);
+  std::array<std::uint8_t, 20> fixed{};  // parent, block size
+  std::memcpy(fixed.data(), (keys.empty() ? parent : keys.back()).bytes.data(), 16);
   std::memcpy(fixed.data() + 16, &block_tokens, 4);
-  if (!keys.empty()) std::memcpy(fixed.data(), keys.back().bytes.data(), 16);
-  for (std::size_t begin = known.size() * block_tokens; begin < tokens.size();
+  for (std::size_t begin = keys.size() * block_tokens; begin < tokens.size();
        begin += block_tokens) {
     const std::size_t count = std::min<std::size_t>(block_tokens, tokens.size() - begin);
     if (count < block_tokens && !with_short_last) break;
@@ -99,6 +114,22 @@ std::vector<BlockKey> ChainHasher::Chain(std::span<const TokenId> tokens,
     std::memcpy(fixed.data(), keys.back().bytes.data(), 16);
   }
   return keys;
+}
+
+ChainRoot ChainHasher::RootOf(RootKind kind,
+                              std::span<const std::vector<TokenId>> prefaces) const {
+  KVC_ASSERT(kind != RootKind::kEmpty);
+  std::vector<std::uint32_t> words;  // each preface after its length
+  for (const std::vector<TokenId>& preface : prefaces) {
+    words.push_back(static_cast<std::uint32_t>(preface.size()));
+    words.insert(words.end(), preface.begin(), preface.end());
+  }
+  std::array<std::uint8_t, 4> count;
+  const auto preface_count = static_cast<std::uint32_t>(prefaces.size());
+  std::memcpy(count.data(), &preface_count, 4);
+  const ChainRoot unnamed{kind, {}};
+  return {kind, HeadedHash(hash_key_, "prefaces", unnamed)
+                    .Finish<RootId>(count, words.data(), words.size() * sizeof(std::uint32_t))};
 }
 
 BlockKey ChainHasher::RevisionKey(const DocumentKey& document, std::uint64_t revision,
@@ -112,6 +143,10 @@ BlockKey ChainHasher::RevisionKey(const DocumentKey& document, std::uint64_t rev
 
 DocumentKey ChainHasher::KeyOfDocument(std::string_view name) const {
   return HeadedHash(hash_key_, "document").Finish<DocumentKey>({}, name.data(), name.size());
+}
+
+DocumentKey ChainHasher::KeyOfLibraryDocument(std::string_view name) const {
+  return HeadedHash(hash_key_, "library ").Finish<DocumentKey>({}, name.data(), name.size());
 }
 
 ContentKey ChainHasher::ContentKeyOf(std::span<const TokenId> tokens) const {

@@ -3,6 +3,10 @@
 //   hash key = HMAC-SHA-256(domain secret; label, fingerprint)
 //   key_i = SHA-256(hash key; format, root kind, root id; key_{i-1}, block size, ids of block i)
 //
+// A canonical chain is rooted at prefaces, whose tokens are the root id, and key_{-1} is its chunk's
+// content key: loadings are learned on a whole chunk, so equal beginnings of two chunks must not
+// share a block.
+//
 // The hash key comes from the domain's secret, so a key cannot be computed, guessed or tested
 // outside the daemon (I7). Half of the digest is dropped, so no key can be extended to another.
 // Every kind of key (chain, revision, content, document) has its own label, and every field is of
@@ -22,6 +26,14 @@ namespace kvcommons {
 
 using DomainSecret = std::array<std::uint8_t, 32>;
 
+struct ChainRoot {
+  RootKind kind = RootKind::kEmpty;
+  RootId id;  // zero: the empty root
+  friend bool operator==(const ChainRoot& a, const ChainRoot& b) {
+    return a.kind == b.kind && a.id == b.id;
+  }
+};
+
 class ChainHasher {
  public:
   ChainHasher(const DomainSecret& secret, const Fingerprint& fingerprint);
@@ -32,14 +44,26 @@ class ChainHasher {
   std::vector<BlockKey> Chain(std::span<const TokenId> tokens, std::uint32_t block_tokens,
                               bool with_short_last, std::span<const BlockKey> known = {}) const;
 
+  // The root that `prefaces` are, in their order. REQUIRES: kind is not kEmpty.
+  ChainRoot RootOf(RootKind kind, std::span<const std::vector<TokenId>> prefaces) const;
+  // Keys of a whole chunk behind that root, the short last block included.
+  std::vector<BlockKey> CanonicalChain(const ChainRoot& root, std::span<const TokenId> chunk,
+                                       std::uint32_t block_tokens) const;
+
   // The private key of block `index` of one document revision.
   BlockKey RevisionKey(const DocumentKey& document, std::uint64_t revision,
                        std::uint32_t index) const;
 
   DocumentKey KeyOfDocument(std::string_view name) const;
+  DocumentKey KeyOfLibraryDocument(std::string_view name) const;
   ContentKey ContentKeyOf(std::span<const TokenId> tokens) const;
 
  private:
+  // `keys` are those known; the first block's parent is `parent`.
+  std::vector<BlockKey> ChainFrom(const ChainRoot& root, const BlockKey& parent,
+                                  std::span<const TokenId> tokens, std::uint32_t block_tokens,
+                                  bool with_short_last, std::vector<BlockKey> keys) const;
+
   std::array<std::uint8_t, 32> hash_key_;
 };
 

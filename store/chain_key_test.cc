@@ -124,5 +124,58 @@ TEST(ChainKeyTest, RevisionKeysDifferByDocumentRevisionAndIndex) {
   EXPECT_EQ(all.size(), 27u);
 }
 
+using Prefaces = std::vector<std::vector<TokenId>>;
+
+TEST(ChainKeyTest, EqualPrefacesAndChunksHaveEqualCanonicalKeys) {
+  const Prefaces prefaces{{1, 2, 3}, {4}};
+  const ChainHasher a(Secret(), Print()), b(Secret(), Print());
+  const ChainRoot root = a.RootOf(RootKind::kMean, prefaces);
+  EXPECT_EQ(root, b.RootOf(RootKind::kMean, prefaces));
+  const auto keys = a.CanonicalChain(root, Tokens(150), 64);
+  EXPECT_EQ(keys.size(), 3u);
+  EXPECT_EQ(keys, b.CanonicalChain(root, Tokens(150), 64));
+}
+
+TEST(ChainKeyTest, AnyOneTokenOfAPrefaceItsPlaceOrKindMakesAnotherRoot) {
+  const ChainHasher hasher(Secret(), Print());
+  std::set<std::string> ids;
+  std::size_t count = 0;
+  const auto add = [&](RootKind kind, const Prefaces& prefaces) {
+    ids.insert(hasher.RootOf(kind, prefaces).id.ToHex());
+    ++count;
+  };
+  const Prefaces prefaces{{1, 2, 3}, {4}};
+  add(RootKind::kMean, prefaces);
+  add(RootKind::kNear, prefaces);
+  for (std::size_t p = 0; p < prefaces.size(); ++p) {
+    for (std::size_t i = 0; i < prefaces[p].size(); ++i) {
+      Prefaces changed = prefaces;
+      changed[p][i] += 1;
+      add(RootKind::kMean, changed);
+    }
+  }
+  add(RootKind::kMean, {{1, 2}, {3, 4}});  // the same tokens, cut elsewhere
+  add(RootKind::kMean, {{1, 2, 3, 4}});
+  add(RootKind::kMean, {{4}, {1, 2, 3}});
+  add(RootKind::kMean, {{1, 2, 3}, {4}, {}});
+  EXPECT_EQ(ids.size(), count);
+}
+
+TEST(ChainKeyTest, CanonicalKeysPartByRootChunkDomainAndModel) {
+  const Prefaces prefaces{{1, 2, 3}};
+  std::set<std::string> firsts;
+  const auto add = [&](const ChainHasher& hasher, RootKind kind, const std::vector<TokenId>& text) {
+    firsts.insert(hasher.CanonicalChain(hasher.RootOf(kind, prefaces), text, 64)[0].ToHex());
+  };
+  const ChainHasher hasher(Secret(), Print());
+  add(hasher, RootKind::kSystem, Tokens(150));
+  add(hasher, RootKind::kWarm, Tokens(150));
+  add(hasher, RootKind::kSystem, Tokens(149));  // equal first block, another chunk
+  add(ChainHasher(Secret(1), Print()), RootKind::kSystem, Tokens(150));
+  add(ChainHasher(Secret(), Print(1)), RootKind::kSystem, Tokens(150));
+  firsts.insert(hasher.Chain(Tokens(150), 64, true)[0].ToHex());
+  EXPECT_EQ(firsts.size(), 6u);
+}
+
 }  // namespace
 }  // namespace kvcommons

@@ -22,6 +22,7 @@
 #include "base/status.h"
 #include "store/block_record.h"
 #include "store/document.h"
+#include "store/library.h"
 
 namespace kvcommons {
 
@@ -87,13 +88,18 @@ class DiskTier {
   // Told on a hit, for eviction.
   virtual void Touch(const BlockKey& key) = 0;
 
-  // Documents and metadata: small, synced. Document keys order by (domain, document). Put replaces;
+  // Documents, library documents and metadata: small, synced. Document keys order by (domain, document). Put replaces;
   // kInvalidArgument out of the limits, kExhausted when there is no room even without blocks.
   virtual Status PutDocument(const DocumentRevision& revision) = 0;
   virtual std::optional<DocumentRevision> GetDocument(const DomainId& domain,
                                                       const DocumentKey& document) const = 0;
   virtual Status RemoveDocument(const DomainId& domain, const DocumentKey& document) = 0;
   virtual std::vector<DocumentSummary> ListDocuments(const DomainId& domain) const = 0;
+  virtual Status PutLibraryDocument(const LibraryDocument& document) = 0;
+  virtual std::optional<LibraryDocument> GetLibraryDocument(const DomainId& domain,
+                                                            const DocumentKey& document) const = 0;
+  virtual Status RemoveLibraryDocument(const DomainId& domain, const DocumentKey& document) = 0;
+  virtual std::vector<LibraryDocument> ListLibraryDocuments(const DomainId& domain) const = 0;
   virtual Status PutMeta(std::string_view name, std::string_view value) = 0;
   virtual std::optional<std::string> GetMeta(std::string_view name) const = 0;
 

@@ -97,6 +97,11 @@ class ExtentDiskTier final : public DiskTier {
                                               const DocumentKey& document) const override;
   Status RemoveDocument(const DomainId& domain, const DocumentKey& document) override;
   std::vector<DocumentSummary> ListDocuments(const DomainId& domain) const override;
+  Status PutLibraryDocument(const LibraryDocument& document) override;
+  std::optional<LibraryDocument> GetLibraryDocument(const DomainId& domain,
+                                                    const DocumentKey& document) const override;
+  Status RemoveLibraryDocument(const DomainId& domain, const DocumentKey& document) override;
+  std::vector<LibraryDocument> ListLibraryDocuments(const DomainId& domain) const override;
   Status PutMeta(std::string_view name, std::string_view value) override;
   std::optional<std::string> GetMeta(std::string_view name) const override;
   Stats GetStats() const override;
@@ -112,6 +117,13 @@ class ExtentDiskTier final : public DiskTier {
   Status WriteFresh(const std::vector<const WriteItem*>& fresh, Gone* gone) REQUIRES(write_mutex_);
   Status AppendAll(const std::vector<const WriteItem*>& fresh, std::uint64_t index_bytes,
                    std::vector<ExtentPlace>* places, Gone* gone) REQUIRES(write_mutex_);
+  Status RemoveSmall(IndexSpace space, std::string_view key) EXCLUDES(write_mutex_);
+  template <typename T>
+  std::optional<T> GetSmall(IndexSpace space, std::string_view key,
+                            Result<T> (*decode)(std::string_view)) const;
+  template <typename T, typename Visit>
+  bool VisitSmall(IndexSpace space, const DomainId& domain, Result<T> (*decode)(std::string_view),
+                  Visit visit) const;
   Status PutSmall(IndexSpace space, std::string_view key, std::string value, Gone* gone)
       REQUIRES(write_mutex_);
   void Quarantine(const BlockKey& key, const std::optional<ExtentPlace>& place);
@@ -512,6 +524,39 @@ Status ExtentDiskTier::PutSmall(IndexSpace space, std::string_view key, std::str
   return index_->Commit(batch);
 }
 
+Status ExtentDiskTier::RemoveSmall(IndexSpace space, std::string_view key) {
+  return Mutate([&](Gone* gone) NO_THREAD_SAFETY_ANALYSIS {
+    static_cast<void>(gone);
+    IndexBatch batch;
+    batch.Delete(space, key);
+    return index_->Commit(batch);
+  });
+}
+
+// What `decode` reads is a miss when it is absent or damaged.
+template <typename T>
+std::optional<T> ExtentDiskTier::GetSmall(IndexSpace space, std::string_view key,
+                                          Result<T> (*decode)(std::string_view)) const {
+  const Result<std::optional<std::string>> value = index_->Get(space, key);
+  if (!value || !*value) return std::nullopt;
+  Result<T> decoded = decode(**value);
+  if (!decoded) return std::nullopt;
+  return *std::move(decoded);
+}
+
+// Calls `visit` with all that `decode` reads of one domain; false: the index could not be read.
+template <typename T, typename Visit>
+bool ExtentDiskTier::VisitSmall(IndexSpace space, const DomainId& domain,
+                                Result<T> (*decode)(std::string_view), Visit visit) const {
+  return index_
+      ->Scan(space, domain.view(),
+             [&](std::string_view, std::string_view value) {
+               Result<T> decoded = decode(value);
+               if (decoded) visit(*std::move(decoded));
+             })
+      .ok();
+}
+
 Status ExtentDiskTier::PutDocument(const DocumentRevision& revision) {
   KVC_RETURN_IF_ERROR(CheckDocument(revision));
   return Mutate([&](Gone* gone) NO_THREAD_SAFETY_ANALYSIS {
@@ -522,31 +567,46 @@ Status ExtentDiskTier::PutDocument(const DocumentRevision& revision) {
 
 std::optional<DocumentRevision> ExtentDiskTier::GetDocument(const DomainId& domain,
                                                             const DocumentKey& document) const {
-  const Result<std::optional<std::string>> value =
-      index_->Get(IndexSpace::kDocument, DocumentIndexKey(domain, document));
-  if (!value || !*value) return std::nullopt;
-  Result<DocumentRevision> revision = DecodeDocument(**value);
-  if (!revision) return std::nullopt;
-  return *std::move(revision);
+  return GetSmall(IndexSpace::kDocument, DocumentIndexKey(domain, document), &DecodeDocument);
 }
 
 Status ExtentDiskTier::RemoveDocument(const DomainId& domain, const DocumentKey& document) {
-  return Mutate([&](Gone* gone) NO_THREAD_SAFETY_ANALYSIS {
-    static_cast<void>(gone);
-    IndexBatch batch;
-    batch.Delete(IndexSpace::kDocument, DocumentIndexKey(domain, document));
-    return index_->Commit(batch);
-  });
+  return RemoveSmall(IndexSpace::kDocument, DocumentIndexKey(domain, document));
 }
 
 std::vector<DocumentSummary> ExtentDiskTier::ListDocuments(const DomainId& domain) const {
   std::vector<DocumentSummary> list;
-  const Status status = index_->Scan(IndexSpace::kDocument, domain.view(),
-                                     [&list](std::string_view, std::string_view value) {
-                                       Result<DocumentRevision> revision = DecodeDocument(value);
-                                       if (revision) list.push_back(Summarize(*revision));
-                                     });
-  if (!status.ok()) list.clear();  // A part would look like the whole.
+  const bool whole = VisitSmall(
+      IndexSpace::kDocument, domain, &DecodeDocument,
+      [&](const DocumentRevision& revision) { list.push_back(Summarize(revision)); });
+  if (!whole) list.clear();  // A part would look like the whole.
+  return list;
+}
+
+Status ExtentDiskTier::PutLibraryDocument(const LibraryDocument& document) {
+  KVC_RETURN_IF_ERROR(CheckLibraryDocument(document));
+  return Mutate([&](Gone* gone) NO_THREAD_SAFETY_ANALYSIS {
+    return PutSmall(IndexSpace::kLibrary, DocumentIndexKey(document.domain, document.document),
+                    EncodeLibraryDocument(document), gone);
+  });
+}
+
+std::optional<LibraryDocument> ExtentDiskTier::GetLibraryDocument(
+    const DomainId& domain, const DocumentKey& document) const {
+  return GetSmall(IndexSpace::kLibrary, DocumentIndexKey(domain, document),
+                  &DecodeLibraryDocument);
+}
+
+Status ExtentDiskTier::RemoveLibraryDocument(const DomainId& domain, const DocumentKey& document) {
+  return RemoveSmall(IndexSpace::kLibrary, DocumentIndexKey(domain, document));
+}
+
+std::vector<LibraryDocument> ExtentDiskTier::ListLibraryDocuments(const DomainId& domain) const {
+  std::vector<LibraryDocument> list;
+  const bool whole =
+      VisitSmall(IndexSpace::kLibrary, domain, &DecodeLibraryDocument,
+                 [&](LibraryDocument document) { list.push_back(std::move(document)); });
+  if (!whole) list.clear();
   return list;
 }
 

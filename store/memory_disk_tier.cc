@@ -87,7 +87,8 @@ class MemoryDiskTier final : public DiskTier {
   Status PutDocument(const DocumentRevision& revision) override {
     KVC_RETURN_IF_ERROR(CheckDocument(revision));
     std::vector<BlockKey> gone;
-    const Status status = PutAndEvict(revision, EncodeDocument(revision), &gone);
+    const Status status = PutAndEvict(documents_, {revision.domain, revision.document},
+                                      EncodeDocument(revision), &gone);
     Tell(gone);
     return status;
   }
@@ -95,31 +96,48 @@ class MemoryDiskTier final : public DiskTier {
   std::optional<DocumentRevision> GetDocument(const DomainId& domain,
                                               const DocumentKey& document) const override {
     MutexLock lock(mutex_);
-    const auto found = documents_.find({domain, document});
-    if (found == documents_.end()) return std::nullopt;
-    Result<DocumentRevision> revision = DecodeDocument(found->second);
-    if (!revision) return std::nullopt;
-    return *std::move(revision);
+    return Decoded(documents_, {domain, document}, &DecodeDocument);
   }
 
   Status RemoveDocument(const DomainId& domain, const DocumentKey& document) override {
     MutexLock lock(mutex_);
-    const auto found = documents_.find({domain, document});
-    if (found == documents_.end()) return Status();
-    stats_.held_bytes -= found->second.size();
-    documents_.erase(found);
+    Erase(documents_, {domain, document});
     return Status();
   }
 
   std::vector<DocumentSummary> ListDocuments(const DomainId& domain) const override {
     MutexLock lock(mutex_);
     std::vector<DocumentSummary> list;
-    for (auto it = documents_.lower_bound({domain, DocumentKey{}});
-         it != documents_.end() && it->first.first == domain; ++it) {
-      Result<DocumentRevision> revision = DecodeDocument(it->second);
-      if (revision) list.push_back(Summarize(*revision));
+    for (const DocumentRevision& revision : AllDecoded(documents_, domain, &DecodeDocument)) {
+      list.push_back(Summarize(revision));
     }
     return list;
+  }
+
+  Status PutLibraryDocument(const LibraryDocument& document) override {
+    KVC_RETURN_IF_ERROR(CheckLibraryDocument(document));
+    std::vector<BlockKey> gone;
+    const Status status = PutAndEvict(library_, {document.domain, document.document},
+                                      EncodeLibraryDocument(document), &gone);
+    Tell(gone);
+    return status;
+  }
+
+  std::optional<LibraryDocument> GetLibraryDocument(const DomainId& domain,
+                                                    const DocumentKey& document) const override {
+    MutexLock lock(mutex_);
+    return Decoded(library_, {domain, document}, &DecodeLibraryDocument);
+  }
+
+  Status RemoveLibraryDocument(const DomainId& domain, const DocumentKey& document) override {
+    MutexLock lock(mutex_);
+    Erase(library_, {domain, document});
+    return Status();
+  }
+
+  std::vector<LibraryDocument> ListLibraryDocuments(const DomainId& domain) const override {
+    MutexLock lock(mutex_);
+    return AllDecoded(library_, domain, &DecodeLibraryDocument);
   }
 
   Status PutMeta(std::string_view name, std::string_view value) override {
@@ -144,6 +162,8 @@ class MemoryDiskTier final : public DiskTier {
   }
 
  private:
+  using Records = std::map<std::pair<DomainId, DocumentKey>, std::string>;
+
   struct Block {
     BlockRecord record;
     std::vector<std::byte> planes;
@@ -182,11 +202,41 @@ class MemoryDiskTier final : public DiskTier {
     return Status();
   }
 
-  Status PutAndEvict(const DocumentRevision& revision, std::string bytes,
+  template <typename T>
+  static std::optional<T> Decoded(const Records& records, const Records::key_type& id,
+                                  Result<T> (*decode)(std::string_view)) {
+    const auto found = records.find(id);
+    if (found == records.end()) return std::nullopt;
+    Result<T> decoded = decode(found->second);
+    if (!decoded) return std::nullopt;
+    return *std::move(decoded);
+  }
+
+  template <typename T>
+  static std::vector<T> AllDecoded(const Records& records, const DomainId& domain,
+                                   Result<T> (*decode)(std::string_view)) {
+    std::vector<T> list;
+    for (auto it = records.lower_bound({domain, DocumentKey{}});
+         it != records.end() && it->first.first == domain; ++it) {
+      Result<T> decoded = decode(it->second);
+      if (decoded) list.push_back(*std::move(decoded));
+    }
+    return list;
+  }
+
+  void Erase(Records& records, const Records::key_type& id) REQUIRES(mutex_) {
+    const auto found = records.find(id);
+    if (found == records.end()) return;
+    stats_.held_bytes -= found->second.size();
+    records.erase(found);
+  }
+
+  // `records` is documents_ or library_.
+  Status PutAndEvict(Records& records, const Records::key_type& id, std::string bytes,
                      std::vector<BlockKey>* gone) EXCLUDES(mutex_) {
     MutexLock lock(mutex_);
     KVC_RETURN_IF_ERROR(MakeRoom(bytes.size(), gone));
-    std::string& held = documents_[{revision.domain, revision.document}];
+    std::string& held = records[id];
     stats_.held_bytes += bytes.size() - held.size();
     held = std::move(bytes);
     return Status();
@@ -227,7 +277,8 @@ class MemoryDiskTier final : public DiskTier {
   mutable Mutex mutex_;
   std::unordered_map<BlockKey, Block> blocks_ GUARDED_BY(mutex_);
   std::list<BlockKey> order_ GUARDED_BY(mutex_);  // oldest first
-  std::map<std::pair<DomainId, DocumentKey>, std::string> documents_ GUARDED_BY(mutex_);
+  Records documents_ GUARDED_BY(mutex_);
+  Records library_ GUARDED_BY(mutex_);
   std::map<std::string, std::string> meta_ GUARDED_BY(mutex_);
   Stats stats_ GUARDED_BY(mutex_);
 };

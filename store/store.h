@@ -5,7 +5,7 @@
 // what was acknowledged as durable is found after a restart (I8); bytes of one domain are never
 // reachable from another (I7): every call names the domain, and a key of another domain is a miss.
 // Thread safety: every method may be called from any thread. Put(kDurable), Pin of a disk block,
-// Flush, Verify and document writes block on the disk; the others do not.
+// Flush, Verify and reads and writes of documents block on the disk; the others do not.
 
 #pragma once
 
@@ -24,6 +24,7 @@
 #include "store/chain_key.h"
 #include "store/disk_tier.h"
 #include "store/document.h"
+#include "store/library.h"
 
 namespace kvcommons {
 
@@ -149,6 +150,17 @@ class Store {
   // Also removes the blocks of class kRevision that its segments name. False: there was none.
   virtual Result<bool> RemoveDocument(const DomainId& domain, const DocumentKey& document) = 0;
   virtual std::vector<DocumentSummary> ListDocuments(const DomainId& domain) const = 0;
+
+  // Durable where there is a disk. Blocks of variants that the record before it had and this one
+  // has not are removed, and all of them when the tokens are others; kExhausted past kMaxPerDomain.
+  virtual Status PutLibraryDocument(const LibraryDocument& document) = 0;
+  virtual std::optional<LibraryDocument> GetLibraryDocument(const DomainId& domain,
+                                                            const DocumentKey& document) const = 0;
+  // Also removes its canonical blocks, unless another document has equal tokens; pinned bytes stay
+  // readable until released. False: there was none.
+  virtual Result<bool> RemoveLibraryDocument(const DomainId& domain,
+                                             const DocumentKey& document) = 0;
+  virtual std::vector<LibraryDocument> ListLibraryDocuments(const DomainId& domain) const = 0;
 
   virtual std::vector<BlockInfo> List(const DomainId& domain, std::size_t limit) const = 0;
   // Removes a block everywhere; pinned bytes stay readable until released. False: there was none.

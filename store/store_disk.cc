@@ -265,10 +265,9 @@ Status StoreImpl::WriteBlocks(DomainSlot slot, std::span<MemoryBlock* const> blo
 }
 
 Result<std::size_t> StoreImpl::RemoveBlocks(DomainSlot slot, std::vector<BlockKey> keys,
-                                            bool revisions_only) {
+                                            std::optional<StorageClass> only) {
   std::sort(keys.begin(), keys.end());
   keys.erase(std::unique(keys.begin(), keys.end()), keys.end());
-  constexpr auto kRevision = static_cast<std::uint32_t>(StorageClass::kRevision);
   std::vector<BlockKey> present;
   std::vector<BlockKey> on_disk;
   {
@@ -276,7 +275,8 @@ Result<std::size_t> StoreImpl::RemoveBlocks(DomainSlot slot, std::vector<BlockKe
     AcquireKeys(keys);
     for (const BlockKey& key : keys) {
       const Index::Entry* const entry = index_.Find(slot, key);
-      if (entry == nullptr || (revisions_only && entry->storage_class != kRevision)) continue;
+      if (entry == nullptr) continue;
+      if (only && entry->storage_class != static_cast<std::uint32_t>(*only)) continue;
       present.push_back(key);
       if (entry->on_disk) on_disk.push_back(key);
     }
@@ -305,7 +305,7 @@ Result<bool> StoreImpl::Remove(const DomainId& domain, const BlockKey& key) {
     slot = FindSlot(domain);
     if (slot == 0 || index_.Find(slot, key) == nullptr) return false;
   }
-  const Result<std::size_t> removed = RemoveBlocks(slot, {key}, false);
+  const Result<std::size_t> removed = RemoveBlocks(slot, {key}, std::nullopt);
   if (!removed.has_value()) return Fail(removed.error());
   return *removed > 0;
 }

@@ -80,6 +80,20 @@ class SharedTier final : public DiskTier {
   std::vector<DocumentSummary> ListDocuments(const DomainId& domain) const override {
     return disk_.tier->ListDocuments(domain);
   }
+  Status PutLibraryDocument(const LibraryDocument& document) override {
+    if (disk_.failing) return Unavailable("the test's disk fails");
+    return disk_.tier->PutLibraryDocument(document);
+  }
+  std::optional<LibraryDocument> GetLibraryDocument(const DomainId& domain,
+                                                    const DocumentKey& document) const override {
+    return disk_.tier->GetLibraryDocument(domain, document);
+  }
+  Status RemoveLibraryDocument(const DomainId& domain, const DocumentKey& document) override {
+    return disk_.tier->RemoveLibraryDocument(domain, document);
+  }
+  std::vector<LibraryDocument> ListLibraryDocuments(const DomainId& domain) const override {
+    return disk_.tier->ListLibraryDocuments(domain);
+  }
   Status PutMeta(std::string_view name, std::string_view value) override {
     return disk_.tier->PutMeta(name, value);
   }

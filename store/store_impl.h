@@ -1,5 +1,6 @@
 // The store's one implementation. store.cc has what runs in memory, store_disk.cc what touches the
-// disk, store_documents.cc documents and secrets, store_admin.cc listing and checking.
+// disk, store_documents.cc documents and secrets, store_library.cc library documents, store_admin.cc
+// listing and checking.
 //
 // One lock, mutex_, protects all bookkeeping; nothing is copied, hashed, read or written under it.
 // A block's key is *busy* while some thread reads, writes or removes it on disk. Busy keys are
@@ -49,6 +50,12 @@ class StoreImpl final : public Store {
   Result<bool> RemoveDocument(const DomainId& domain, const DocumentKey& document) override;
   std::vector<DocumentSummary> ListDocuments(const DomainId& domain) const override;
 
+  Status PutLibraryDocument(const LibraryDocument& document) override;
+  std::optional<LibraryDocument> GetLibraryDocument(const DomainId& domain,
+                                                    const DocumentKey& document) const override;
+  Result<bool> RemoveLibraryDocument(const DomainId& domain, const DocumentKey& document) override;
+  std::vector<LibraryDocument> ListLibraryDocuments(const DomainId& domain) const override;
+
   std::vector<BlockInfo> List(const DomainId& domain, std::size_t limit) const override;
   Result<bool> Remove(const DomainId& domain, const BlockKey& key) override;
   Status Flush() override;
@@ -73,6 +80,14 @@ class StoreImpl final : public Store {
   // (domain, document): a document's place in pending_documents_.
   using DocumentId = std::pair<DomainId, DocumentKey>;
   using DocumentPtr = std::shared_ptr<const DocumentRevision>;
+  // Of one domain: which documents there are, and how many have the same text.
+  struct LibraryCatalogue {
+    std::unordered_map<DocumentKey, ContentKey> contents;
+    std::unordered_map<ContentKey, std::uint32_t> uses;
+
+    // True: no other document has its text.
+    bool Forget(const DocumentKey& document);
+  };
 
   // --- store.cc
   DomainSlot FindSlot(const DomainId& domain) const REQUIRES(mutex_);  // 0: never seen
@@ -114,9 +129,10 @@ class StoreImpl final : public Store {
   Status WriteBlocks(DomainSlot slot, std::span<MemoryBlock* const> blocks) EXCLUDES(mutex_);
   // Charges the domain for `bytes` more on disk, removing blocks of its own when over its quota.
   Status ChargeDisk(DomainSlot slot, std::uint64_t bytes) EXCLUDES(mutex_);
-  // Removes present keys everywhere; returns how many there were.
-  Result<std::size_t> RemoveBlocks(DomainSlot slot, std::vector<BlockKey> keys, bool revisions_only)
-      EXCLUDES(mutex_);
+  // Removes present keys everywhere, those of one class only when it is named; returns how many
+  // there were.
+  Result<std::size_t> RemoveBlocks(DomainSlot slot, std::vector<BlockKey> keys,
+                                   std::optional<StorageClass> only) EXCLUDES(mutex_);
   std::uint64_t QueueRoom() const REQUIRES(mutex_);
   void Enqueue(MemoryBlock& block) REQUIRES(mutex_);
   void RunWriter() EXCLUDES(mutex_);
@@ -126,6 +142,17 @@ class StoreImpl final : public Store {
   // Null: the pending revision, if there still is one.
   Status WriteDocument(const DocumentId& id, DocumentPtr document) EXCLUDES(mutex_);
   void RemoveSuperseded(const DocumentRevision& revision, const DocumentRevision& before)
+      EXCLUDES(mutex_);
+
+  // --- store_library.cc
+  LibraryCatalogue& CatalogueOf(const DomainId& domain) REQUIRES(library_mutex_);
+  Result<ChainHasher> LibraryHasher(const LibraryDocument& document);
+  std::optional<LibraryDocument> ReadLibraryDocument(const DomainId& domain,
+                                                     const DocumentKey& document) const
+      REQUIRES(library_mutex_);
+  Status WriteLibraryDocument(const LibraryDocument& document) REQUIRES(library_mutex_);
+  // The blocks of all variants whose root none of `kept` has.
+  Status RemoveVariants(const LibraryDocument& document, const std::vector<LibraryVariant>& kept)
       EXCLUDES(mutex_);
 
   const Options options_;  // disk moved out
@@ -162,6 +189,13 @@ class StoreImpl final : public Store {
   // Held across the disk on purpose: two callers must not both make a domain's secret.
   Mutex secret_mutex_;
   std::unordered_map<DomainId, DomainSecret> secrets_ GUARDED_BY(secret_mutex_);
+
+  // Held across the disk on purpose: a record and what it replaces change together.
+  mutable Mutex library_mutex_;
+  std::unordered_map<DomainId, LibraryCatalogue> library_catalogues_ GUARDED_BY(library_mutex_);
+  // Encoded records; without a disk, all of them.
+  std::map<DocumentId, std::string> library_memory_ GUARDED_BY(library_mutex_);
+  std::uint64_t library_memory_bytes_ GUARDED_BY(library_mutex_) = 0;
 
   std::thread keeper_;
   std::thread writer_;

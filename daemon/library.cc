@@ -1,0 +1,323 @@
+#include "daemon/library.h"
+
+#include <algorithm>
+#include <array>
+
+#include "base/assert.h"
+#include "daemon/wire.h"
+
+namespace kvcommons {
+namespace {
+
+// Best first: what a chunk is served from.
+constexpr RootKind kPreference[] = {RootKind::kNear, RootKind::kMean, RootKind::kWarm,
+                                    RootKind::kSystem, RootKind::kSink};
+
+// Documents of one prompt whose pairs are counted: the work grows with their square.
+constexpr std::size_t kMaxCounted = 64;
+
+}  // namespace
+
+Library::Library(Store& store, const Clock& clock, std::shared_ptr<const OpenedModel> model,
+                 std::atomic<std::uint64_t>& held_tokens)
+    : store_(store), clock_(clock), model_(std::move(model)), held_tokens_(held_tokens) {}
+
+Library::~Library() {
+  MutexLock lock(mutex_);
+  for (const auto& [key, entry] : entries_) held_tokens_ -= entry.document.tokens.size();
+}
+
+Result<std::shared_ptr<Library>> Library::Open(Store& store, const Clock& clock,
+                                               std::shared_ptr<const OpenedModel> model,
+                                               std::atomic<std::uint64_t>& held_tokens) {
+  std::shared_ptr<Library> library(new Library(store, clock, std::move(model), held_tokens));
+  KVC_FAIL_IF_ERROR(library->Load());
+  return library;
+}
+
+Status Library::Load() {
+  std::vector<LibraryDocument> documents = store_.ListLibraryDocuments(model_->tenant.domain);
+  std::erase_if(documents, [this](const LibraryDocument& document) {
+    return document.fingerprint != model_->fingerprint ||
+           document.block_tokens != model_->profile.block_tokens;
+  });
+  const auto age = [](const LibraryDocument& d) { return std::pair(d.created_us, d.document); };
+  std::sort(documents.begin(), documents.end(),
+            [&](const LibraryDocument& a, const LibraryDocument& b) { return age(a) < age(b); });
+  std::uint64_t tokens = 0;
+  for (const LibraryDocument& document : documents) tokens += document.tokens.size();
+  if (held_tokens_ + tokens > kMaxHeldTokens) {
+    return Exhausted("open libraries hold " + std::to_string(held_tokens_) +
+                     " tokens, this one has " + std::to_string(tokens) + "; the limit is " +
+                     std::to_string(kMaxHeldTokens));
+  }
+  MutexLock lock(mutex_);
+  for (LibraryDocument& document : documents) Insert(std::move(document));
+  return Status();
+}
+
+// --- The maps
+
+Library::Entry* Library::FindEntry(const DocumentKey& key) {
+  const auto found = entries_.find(key);
+  return found == entries_.end() ? nullptr : &found->second;
+}
+
+const Library::Entry* Library::FindEntry(const DocumentKey& key) const {
+  const auto found = entries_.find(key);
+  return found == entries_.end() ? nullptr : &found->second;
+}
+
+void Library::Insert(LibraryDocument document) {
+  const DocumentKey key = document.document;
+  held_tokens_ += document.tokens.size();
+  Entry& entry = entries_[key];
+  entry.content = model_->hasher.ContentKeyOf(document.tokens);
+  entry.document = std::move(document);
+  entry.turn = next_turn_++;
+  order_.emplace(entry.turn, key);
+  by_content_[entry.content].insert(key);
+  RememberKeys(entry);
+}
+
+void Library::Erase(const DocumentKey& key) {
+  const auto found = entries_.find(key);
+  if (found == entries_.end()) return;
+  const Entry& entry = found->second;
+  held_tokens_ -= entry.document.tokens.size();
+  order_.erase(entry.turn);
+  const auto equals = by_content_.find(entry.content);
+  equals->second.erase(key);
+  if (equals->second.empty()) by_content_.erase(equals);
+  entries_.erase(found);
+}
+
+void Library::RememberKeys(Entry& entry) {
+  std::vector<std::pair<ChainRoot, std::vector<BlockKey>>> keys;
+  for (const LibraryVariant& variant : entry.document.variants) {
+    if (!variant.ready) continue;
+    keys.emplace_back(variant.root, BlocksOf(entry.document, variant.root, model_->hasher));
+  }
+  entry.keys = std::move(keys);
+}
+
+Status Library::Replace(LibraryDocument document) {
+  KVC_RETURN_IF_ERROR(store_.PutLibraryDocument(document));
+  MutexLock lock(mutex_);
+  Entry* const entry = FindEntry(document.document);
+  KVC_ASSERT(entry != nullptr);
+  // Counted while the record was written.
+  document.neighbours = entry->document.neighbours;
+  entry->document = std::move(document);
+  RememberKeys(*entry);
+  return Status();
+}
+
+// --- Documents
+
+Result<Library::PutOutcome> Library::Put(std::string name, TokenList tokens,
+                                         std::vector<std::string> related) {
+  LibraryDocument document;
+  const ContentKey content = model_->hasher.ContentKeyOf(tokens);
+  document.name = name.empty() ? content.ToHex() : std::move(name);
+  document.document = model_->hasher.KeyOfLibraryDocument(document.name);
+  document.domain = model_->tenant.domain;
+  document.fingerprint = model_->fingerprint;
+  document.block_tokens = model_->profile.block_tokens;
+  document.tokens = std::move(tokens);
+  document.related = std::move(related);
+  document.created_us = clock_.WallUs();
+  KVC_FAIL_IF_ERROR(CheckLibraryDocument(document));
+
+  MutexLock write_lock(write_mutex_);
+  std::optional<LibraryDocument> before;
+  {
+    MutexLock lock(mutex_);
+    if (const Entry* const entry = FindEntry(document.document)) before = entry->document;
+    const auto equals = by_content_.find(content);
+    if (equals != by_content_.end()) {
+      // What was made of an equal text is this one's too; its neighbours are not.
+      for (const LibraryVariant& v : FindEntry(*equals->second.begin())->document.variants) {
+        if (v.root.kind != RootKind::kNear) document.variants.push_back(v);
+      }
+    }
+    const bool fits = before || entries_.size() < kMaxDocuments;
+    if (!fits) {
+      return Fail(Exhausted("the library has " + std::to_string(entries_.size()) +
+                            " documents; the limit is " + std::to_string(kMaxDocuments)));
+    }
+  }
+  PutOutcome outcome;
+  outcome.content = content;
+  if (before && before->tokens == document.tokens) {
+    before->related = std::move(document.related);
+    KVC_FAIL_IF_ERROR(Replace(*before));
+    outcome.document = std::move(*before);
+    outcome.document.tokens.clear();
+    return outcome;
+  }
+  const std::size_t before_tokens = before ? before->tokens.size() : 0;
+  if (held_tokens_ - before_tokens + document.tokens.size() > kMaxHeldTokens) {
+    return Fail(Exhausted("open libraries hold " + std::to_string(held_tokens_) +
+                          " tokens, the document has " + std::to_string(document.tokens.size()) +
+                          "; the limit is " + std::to_string(kMaxHeldTokens)));
+  }
+  KVC_FAIL_IF_ERROR(store_.PutLibraryDocument(document));
+  outcome.document = document;
+  outcome.document.tokens.clear();
+  outcome.is_new = true;
+  {
+    MutexLock lock(mutex_);
+    Erase(document.document);
+    Insert(std::move(document));
+  }
+  if (before) DropNear(model_->hasher.ContentKeyOf(before->tokens));
+  return outcome;
+}
+
+Result<bool> Library::Remove(const std::string& name) {
+  const DocumentKey key = model_->hasher.KeyOfLibraryDocument(name);
+  MutexLock write_lock(write_mutex_);
+  ContentKey content;
+  {
+    MutexLock lock(mutex_);
+    const Entry* const entry = FindEntry(key);
+    if (entry == nullptr) return false;
+    content = entry->content;
+  }
+  const auto removed = store_.RemoveLibraryDocument(model_->tenant.domain, key);
+  if (!removed) return Fail(removed.error());
+  {
+    MutexLock lock(mutex_);
+    Erase(key);
+  }
+  DropNear(content);
+  return true;
+}
+
+void Library::DropNear(const ContentKey& content) {
+  std::vector<LibraryDocument> changed;
+  {
+    MutexLock lock(mutex_);
+    if (by_content_.contains(content)) return;
+    for (const auto& [key, entry] : entries_) {
+      const auto holds = [&](const LibraryVariant& variant) {
+        return std::find(variant.neighbours.begin(), variant.neighbours.end(), content) !=
+               variant.neighbours.end();
+      };
+      const auto& variants = entry.document.variants;
+      if (std::none_of(variants.begin(), variants.end(), holds)) continue;
+      std::erase_if(changed.emplace_back(entry.document).variants, holds);
+    }
+  }
+  // A failure leaves rows that are good, but were made behind what is gone.
+  for (LibraryDocument& document : changed) static_cast<void>(Replace(std::move(document)));
+}
+
+std::optional<LibraryDocument> Library::Get(const std::string& name) const {
+  const DocumentKey key = model_->hasher.KeyOfLibraryDocument(name);
+  MutexLock lock(mutex_);
+  const Entry* const entry = FindEntry(key);
+  return entry == nullptr ? std::nullopt : std::optional(entry->document);
+}
+
+void Library::Visit(
+    std::size_t limit,
+    const std::function<void(const LibraryDocument&, const ContentKey&)>& visit) const {
+  MutexLock lock(mutex_);
+  for (const auto& [turn, key] : order_) {
+    if (limit-- == 0) return;
+    const Entry* const entry = FindEntry(key);
+    visit(entry->document, entry->content);
+  }
+}
+
+// --- Prompts
+
+std::vector<CanonicalChunk> Library::Find(std::span<const TokenId> tokens,
+                                          std::span<const ChunkRange> chunks,
+                                          const PrefaceRoots& roots, VariantMask allowed) const {
+  std::vector<CanonicalChunk> found;
+  found.reserve(chunks.size());
+  for (const ChunkRange& range : chunks) {
+    CanonicalChunk chunk;
+    chunk.range = range;
+    chunk.content = model_->hasher.ContentKeyOf(tokens.subspan(
+        static_cast<std::size_t>(range.begin), static_cast<std::size_t>(range.end - range.begin)));
+    found.push_back(std::move(chunk));
+  }
+  MutexLock lock(mutex_);
+  for (CanonicalChunk& chunk : found) {
+    const auto equals = by_content_.find(chunk.content);
+    if (equals == by_content_.end()) continue;
+    chunk.document = FindEntry(*equals->second.begin())->document.name;
+    for (const RootKind kind : kPreference) {
+      if ((allowed & MaskOf(kind)) == 0) continue;
+      for (const DocumentKey& key : equals->second) {
+        const Entry* const entry = FindEntry(key);
+        const LibraryVariant* const variant = entry->document.Find(kind, roots.id());
+        if (variant == nullptr || !variant->ready) continue;
+        // Of another sink than this set's.
+        if (kind != RootKind::kNear && !(variant->root == roots.Root(kind))) continue;
+        for (const auto& [root, keys] : entry->keys) {
+          if (root == variant->root) chunk.variants.push_back({root, keys});
+        }
+        break;
+      }
+    }
+  }
+  return found;
+}
+
+void Library::Forget(const ContentKey& content, const ChainRoot& root) {
+  MutexLock lock(mutex_);
+  const auto equals = by_content_.find(content);
+  if (equals == by_content_.end()) return;
+  for (const DocumentKey& key : equals->second) {
+    Entry* const entry = FindEntry(key);
+    for (LibraryVariant& variant : entry->document.variants) {
+      if (variant.root == root) variant.ready = false;
+    }
+    RememberKeys(*entry);
+  }
+}
+
+bool Library::CountTogether(std::span<const ContentKey> contents) {
+  MutexLock lock(mutex_);
+  std::set<DocumentKey> documents;
+  for (const ContentKey& content : contents) {
+    if (documents.size() >= kMaxCounted) break;
+    const auto equals = by_content_.find(content);
+    if (equals != by_content_.end()) documents.insert(*equals->second.begin());
+  }
+  bool is_due = false;
+  for (const DocumentKey& a : documents) {
+    Entry* const entry = FindEntry(a);
+    for (const DocumentKey& b : documents) {
+      if (a == b) continue;
+      entry->is_dirty = true;
+      entry->is_due = entry->document.CountTogether(b) || entry->is_due;
+    }
+    is_due = is_due || entry->is_due;
+  }
+  return is_due;
+}
+
+void Library::WriteBack(bool all) {
+  MutexLock write_lock(write_mutex_);
+  std::vector<LibraryDocument> records;
+  {
+    MutexLock lock(mutex_);
+    for (auto& [key, entry] : entries_) {
+      if (!(all ? entry.is_dirty : entry.is_due)) continue;
+      records.push_back(entry.document);
+      entry.is_dirty = entry.is_due = false;
+    }
+  }
+  // A failure loses counts, nothing else.
+  for (const LibraryDocument& record : records) {
+    static_cast<void>(store_.PutLibraryDocument(record));
+  }
+}
+
+}  // namespace kvcommons

@@ -1,0 +1,178 @@
+// Library: the documents of one tenant for one model that prompts are composed of, what has been
+// prepared of them, and who prepares what.
+//
+// Guarantees: a document's canonical rows are found only while it is here, with the tokens they
+// were made of; one preparation is claimed once at a time; what is known of documents that are used
+// together comes from this domain only (I7) and no text of a request enters a preface. A change is
+// on disk before it is seen, but counts of documents used together, which are written back when
+// they double. Thread safety: every method may be called from any thread; those that block on the
+// disk say so.
+
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <span>
+#include <string>
+#include <tuple>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/mutex.h"
+#include "daemon/canonical_chunks.h"
+#include "daemon/preface_set.h"
+#include "daemon/prompt.h"
+#include "store/store.h"
+
+namespace kvcommons {
+
+// A set of variants: bit 1 << kind.
+using VariantMask = std::uint32_t;
+inline constexpr VariantMask MaskOf(RootKind kind) { return 1u << static_cast<unsigned>(kind); }
+inline constexpr VariantMask kAllVariants = (2u << kMaxRootKind) - 2;  // not kEmpty
+inline constexpr VariantMask kPreparedVariants =
+    MaskOf(RootKind::kSystem) | MaskOf(RootKind::kMean) | MaskOf(RootKind::kNear);
+
+// What is prepared once at a time: the content key, or the document's key for `near`; the kind and
+// the preface set.
+using LibraryClaim = std::tuple<std::array<std::uint8_t, 16>, RootKind, RootId>;
+
+// A claimed preparation.
+struct LibraryWork {
+  DocumentKey document;
+  ContentKey content;
+  std::string name;
+  TokenList tokens;
+  LibraryVariant variant;  // as it will be in the record
+  std::vector<TokenList> prefaces;
+  std::vector<BlockKey> keys;  // of the blocks to make
+  LibraryClaim claim;
+};
+
+struct LibraryCounts {
+  std::uint32_t documents = 0;
+  std::array<std::uint32_t, kMaxRootKind + 1> ready{};  // by kind
+  std::uint32_t pending = 0;                            // of kPreparedVariants; claimed ones too
+  std::uint32_t claimed = 0;
+  std::uint64_t prepare_us = 0;
+  std::uint64_t tokens = 0;
+};
+
+class Library {
+ public:
+  static constexpr std::size_t kMaxDocuments = 16384;
+  // Tokens of all documents of all libraries that are open.
+  static constexpr std::uint64_t kMaxHeldTokens = 1ull << 26;
+  // A document that was not named is a neighbour from this count on, if there are two of them.
+  static constexpr std::uint32_t kNearCount = 3;
+
+  // Reads what the store has. Blocks.
+  static Result<std::shared_ptr<Library>> Open(Store& store, const Clock& clock,
+                                               std::shared_ptr<const OpenedModel> model,
+                                               std::atomic<std::uint64_t>& held_tokens);
+  ~Library();
+  Library(const Library&) = delete;
+  Library& operator=(const Library&) = delete;
+
+  // --- library.cc
+
+  struct PutOutcome {
+    LibraryDocument document;  // without tokens
+    ContentKey content;
+    bool is_new = false;  // no document of that name had these tokens
+  };
+  // An empty name: the content key in hexadecimal. Blocks.
+  Result<PutOutcome> Put(std::string name, TokenList tokens, std::vector<std::string> related);
+  // False: there was none. Blocks.
+  Result<bool> Remove(const std::string& name);
+  std::optional<LibraryDocument> Get(const std::string& name) const;
+  // The first `limit` documents by age, under the lock: `visit` must not call back.
+  void Visit(std::size_t limit,
+             const std::function<void(const LibraryDocument&, const ContentKey&)>& visit) const;
+  // What is held of these chunks of a prompt. REQUIRES: they lie in `tokens`.
+  std::vector<CanonicalChunk> Find(std::span<const TokenId> tokens,
+                                   std::span<const ChunkRange> chunks, const PrefaceRoots& roots,
+                                   VariantMask allowed) const;
+  // Blocks of that variant are gone from the store: it is to be prepared again.
+  void Forget(const ContentKey& content, const ChainRoot& root);
+  // The documents with these texts were used in one prompt. True: WriteBack() is worth it.
+  bool CountTogether(std::span<const ContentKey> contents);
+  // Puts changed counts on disk, all of them or those worth it. Blocks.
+  void WriteBack(bool all);
+
+  // --- library_work.cc
+
+  std::optional<LibraryWork> NextWork(const PrefaceRoots& roots, VariantMask wanted);
+  // Gives a claim back.
+  void Release(const LibraryWork& work, bool finished);
+  // Runs `store_blocks` while the document cannot change. kNotFound: it was removed or replaced.
+  // Blocks.
+  Status WithDocument(const LibraryWork& work, const std::function<Status()>& store_blocks);
+  // The same, and then makes the variant ready. Blocks.
+  Status Finish(const LibraryWork& work, const std::function<Status()>& store_blocks);
+  LibraryCounts Count(const PrefaceRoots& roots) const;
+
+  const OpenedModel& model() const { return *model_; }
+
+ private:
+  struct Entry {
+    LibraryDocument document;
+    ContentKey content;
+    std::uint64_t turn = 0;  // in order_
+    bool is_dirty = false;   // counts that the record on disk has not
+    bool is_due = false;     // and that are worth writing
+    // Keys of the blocks of the ready variants.
+    std::vector<std::pair<ChainRoot, std::vector<BlockKey>>> keys;
+  };
+  using Claim = LibraryClaim;
+
+  Library(Store& store, const Clock& clock, std::shared_ptr<const OpenedModel> model,
+          std::atomic<std::uint64_t>& held_tokens);
+
+  Status Load() EXCLUDES(write_mutex_, mutex_);
+  // The entry as it is to be: on disk and then here. REQUIRES: same document.
+  Status Replace(LibraryDocument document) REQUIRES(write_mutex_) EXCLUDES(mutex_);
+  void Insert(LibraryDocument document) REQUIRES(mutex_);
+  void Erase(const DocumentKey& key) REQUIRES(mutex_);
+  void RememberKeys(Entry& entry) REQUIRES(mutex_);
+  Entry* FindEntry(const DocumentKey& key) REQUIRES(mutex_);
+  const Entry* FindEntry(const DocumentKey& key) const REQUIRES(mutex_);
+  // Blocks of `near` variants that were made behind that text, which is gone.
+  void DropNear(const ContentKey& content) REQUIRES(write_mutex_) EXCLUDES(mutex_);
+
+  // Whom `near` is to be made with; empty: not known yet.
+  std::vector<const Entry*> NeighboursOf(const Entry& entry, const PrefaceRoots& roots) const
+      REQUIRES(mutex_);
+  // What `kind` is to be, when it is not ready as it should be.
+  std::optional<LibraryVariant> Wanted(const Entry& entry, const PrefaceRoots& roots,
+                                       RootKind kind) const REQUIRES(mutex_);
+  static Claim ClaimOf(const Entry& entry, const LibraryVariant& variant);
+  LibraryWork MakeWork(const Entry& entry, const PrefaceRoots& roots, LibraryVariant variant) const
+      REQUIRES(mutex_);
+  Status CheckCurrent(const LibraryWork& work) const EXCLUDES(mutex_);
+
+  Store& store_;
+  const Clock& clock_;
+  const std::shared_ptr<const OpenedModel> model_;
+  std::atomic<std::uint64_t>& held_tokens_;
+
+  // Held while documents change, across the disk.
+  Mutex write_mutex_;
+  mutable Mutex mutex_;  // innermost
+  std::unordered_map<DocumentKey, Entry> entries_ GUARDED_BY(mutex_);
+  std::map<std::uint64_t, DocumentKey> order_ GUARDED_BY(mutex_);  // by turn
+  std::uint64_t next_turn_ GUARDED_BY(mutex_) = 0;
+  // By key, so that one of several with equal text is always the same.
+  std::unordered_map<ContentKey, std::set<DocumentKey>> by_content_ GUARDED_BY(mutex_);
+  std::set<Claim> claims_ GUARDED_BY(mutex_);
+};
+
+}  // namespace kvcommons

@@ -1,0 +1,217 @@
+// A library without the wire: what it refuses, and what a composed plan does with stored rows that
+// are not as they should be.
+
+#include "daemon/library.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "base/bytes.h"
+#include "daemon/plan_maker.h"
+#include "daemon/work_upload.h"
+
+namespace kvcommons {
+namespace {
+
+using testing::HasSubstr;
+
+class LibraryTest : public testing::Test {
+ protected:
+  LibraryTest() {
+    Store::Options options;
+    options.arena_bytes = 64 * kMiB;
+    options.clock = &clock_;
+    store_ = Store::Open(std::move(options)).value();
+    ModelProfile profile;
+    profile.name = "test";
+    profile.numeric_class = "test/1";
+    profile.layer_count = 1;
+    profile.kv_head_count = 1;
+    profile.head_dim = 8;
+    profile.rotary_dim = 8;
+    profile.block_tokens = 16;
+    profile.context_tokens = 1000;
+    profile.vocabulary_size = 1000;
+    profile.omega = {1, 0.5f, 0.25f, 0.125f};
+    GateReport gate;
+    gate.passed = true;
+    const Tenant tenant = TenantOfUid(1);
+    model_ = std::make_shared<const OpenedModel>(tenant, profile, gate,
+                                                 store_->SecretOf(tenant.domain).value());
+    PrefaceSet set;
+    set.system_tokens = {1, 2};
+    set.prefaces = 2;
+    set.passages_per_preface = 1;
+    set.neutral = {{3}, {4}};
+    roots_ = std::make_unique<PrefaceRoots>(set, model_->hasher);
+    library_ = Library::Open(*store_, clock_, model_, held_tokens_).value();
+  }
+
+  static TokenList Text(std::size_t count, TokenId first = 0) {
+    TokenList tokens(count);
+    for (std::size_t i = 0; i < count; ++i) tokens[i] = static_cast<TokenId>((first + i * i) % 997);
+    return tokens;
+  }
+
+  // Makes `kind` ready with blocks of zeros, whose records `change` may alter.
+  void Prepare(RootKind kind, const std::function<void(BlockRecord&)>& change = nullptr) {
+    auto work = library_->NextWork(*roots_, MaskOf(kind));
+    ASSERT_TRUE(work.has_value());
+    const Status status = library_->Finish(*work, [&] {
+      for (std::size_t i = 0; i < work->keys.size(); ++i) {
+        BlockRecord record;
+        record.key = work->keys[i];
+        const std::size_t begin = 16 * i, end = std::min(begin + 16, work->tokens.size());
+        record.tokens.assign(work->tokens.begin() + static_cast<std::ptrdiff_t>(begin),
+                             work->tokens.begin() + static_cast<std::ptrdiff_t>(end));
+        record.fingerprint = model_->fingerprint;
+        record.domain = model_->tenant.domain;
+        record.storage_class = StorageClass::kCanonical;
+        record.origin = static_cast<Position>(begin);
+        record.planes = model_->planes;
+        if (change) change(record);
+        const std::vector<std::byte> bytes(record.block_bytes());
+        const auto put =
+            store_->Put(record.domain, {{Store::PutItem{record, bytes.data()}}}, Ack::kHeld);
+        if (!put) return put.error();
+      }
+      return Status();
+    });
+    ASSERT_TRUE(status.ok()) << status.ToString();
+    library_->Release(*work, true);
+  }
+
+  PreparedPlan Plan(TokenList tokens, std::vector<ChunkRange> chunks) {
+    PromptRequest request;
+    request.tokens = std::move(tokens);
+    request.policy = Policy::kCompose;
+    request.chunks = std::move(chunks);
+    request.compose.min_chunk_rows = 1;
+    auto found = library_->Find(request.tokens, request.chunks, *roots_, kAllVariants);
+    PlanMaker maker(*store_, model_, std::move(request), nullptr, std::move(found));
+    const auto made = maker.Make(true);
+    EXPECT_TRUE(made && *made);
+    return maker.Take();
+  }
+
+  static TokenList WithQuestion(TokenList tokens) {
+    tokens.insert(tokens.end(), {5, 6, 7, 8, 9});
+    return tokens;
+  }
+
+  ManualClock clock_;
+  std::unique_ptr<Store> store_;
+  std::shared_ptr<const OpenedModel> model_;
+  std::unique_ptr<PrefaceRoots> roots_;
+  std::atomic<std::uint64_t> held_tokens_{0};
+  std::shared_ptr<Library> library_;
+};
+
+TEST_F(LibraryTest, LoadingsOfAnotherVersionAreNotServedAndTheRowsAre) {
+  ASSERT_TRUE(library_->Put("a", Text(40), {}));
+  Prepare(RootKind::kMean, [](BlockRecord& record) {
+    record.loadings_version = kLoadingsVersion + 1;
+    record.loadings_rank = 3;
+    record.loadings_bytes = 20;
+  });
+  const PreparedPlan plan = Plan(WithQuestion(Text(40)), {{0, 40}});
+  EXPECT_EQ(plan.plan.canonical_rows, 40);
+  ASSERT_EQ(plan.pins.size(), 3u);
+  for (const PinnedBlock& pin : plan.pins) EXPECT_EQ(pin.record().loadings().rank, 0u);
+  EXPECT_THAT(plan.notes, HasSubstr("loadings of version 2 are not used; this daemon reads 1"));
+}
+
+TEST_F(LibraryTest, ABlockThatIsNotWhatItsRecordSaysIsComputed) {
+  ASSERT_TRUE(library_->Put("a", Text(40), {}));
+  Prepare(RootKind::kSystem);
+  Prepare(RootKind::kMean, [](BlockRecord& record) { record.origin += 1; });
+  const PreparedPlan plan = Plan(WithQuestion(Text(40)), {{0, 40}});
+  ASSERT_EQ(plan.chunks[0].variants.size(), 1u);  // The next best variant serves it (I12).
+  EXPECT_EQ(plan.chunks[0].variants[0].root.kind, RootKind::kSystem);
+  EXPECT_EQ(plan.plan.canonical_rows, 40);
+}
+
+TEST_F(LibraryTest, OneMissingBlockOfAVariantHandsTheChunkToTheNext) {
+  ASSERT_TRUE(library_->Put("a", Text(40), {}));
+  Prepare(RootKind::kSystem);
+  Prepare(RootKind::kMean);
+  const auto keys = model_->hasher.CanonicalChain(roots_->Root(RootKind::kMean), Text(40), 16);
+  ASSERT_TRUE(store_->Remove(model_->tenant.domain, keys[1]).has_value());
+  const PreparedPlan plan = Plan(WithQuestion(Text(40)), {{0, 40}});
+  EXPECT_EQ(plan.chunks[0].variants[0].root.kind, RootKind::kSystem);
+  ASSERT_EQ(plan.lost_variants.size(), 1u);
+  EXPECT_FALSE(library_->NextWork(*roots_, MaskOf(RootKind::kMean)).has_value());
+  library_->Forget(plan.lost_variants[0].first, plan.lost_variants[0].second);
+  EXPECT_TRUE(library_->NextWork(*roots_, MaskOf(RootKind::kMean)).has_value());
+}
+
+TEST_F(LibraryTest, AChunkInTheExactRowsUsesNoVariant) {
+  ASSERT_TRUE(library_->Put("a", Text(40), {}));
+  Prepare(RootKind::kMean);
+  PromptRequest request;
+  request.tokens = WithQuestion(Text(40));
+  const auto keys = model_->hasher.Chain(request.tokens, 16, false);
+  for (std::size_t i = 0; i < keys.size(); ++i) {
+    BlockRecord record;
+    record.key = keys[i];
+    record.tokens.assign(16, 0);
+    record.fingerprint = model_->fingerprint;
+    record.domain = model_->tenant.domain;
+    record.origin = static_cast<Position>(16 * i);
+    record.planes = model_->planes;
+    const std::vector<std::byte> bytes(record.block_bytes());
+    ASSERT_TRUE(store_->Put(record.domain, {{Store::PutItem{record, bytes.data()}}}, Ack::kHeld));
+  }
+  const PreparedPlan plan = Plan(request.tokens, {{0, 30}});
+  EXPECT_EQ(plan.plan.exact_rows, 32);
+  EXPECT_EQ(plan.plan.canonical_rows, 0);
+  EXPECT_TRUE(plan.chunks[0].variants.empty());
+}
+
+TEST_F(LibraryTest, WorkThatIsGivenBackGoesToTheEndOfTheQueue) {
+  ASSERT_TRUE(library_->Put("a", Text(10, 1), {}));
+  ASSERT_TRUE(library_->Put("b", Text(10, 2), {}));
+  const auto work = library_->NextWork(*roots_, kPreparedVariants);
+  EXPECT_EQ(work->name, "a");
+  library_->Release(*work, false);
+  EXPECT_EQ(library_->NextWork(*roots_, kPreparedVariants)->name, "b");
+}
+
+TEST_F(LibraryTest, TheNumberOfDocumentsAndTokensIsLimited) {
+  for (std::size_t i = 0; i < Library::kMaxDocuments; ++i) {
+    ASSERT_TRUE(library_->Put(std::to_string(i), {1}, {})) << i;
+  }
+  EXPECT_EQ(library_->Put("more", {1}, {}).error().code(), Code::kExhausted);
+  EXPECT_TRUE(library_->Put("0", {2}, {}));
+  ASSERT_TRUE(library_->Remove("1"));
+  held_tokens_ += Library::kMaxHeldTokens - held_tokens_ - 2;
+  EXPECT_EQ(library_->Put("more", {1, 2, 3}, {}).error().code(), Code::kExhausted);
+  EXPECT_TRUE(library_->Put("more", {1, 2}, {}));
+  held_tokens_ = 0;
+}
+
+TEST_F(LibraryTest, CountsThatDoubleAreWrittenBackAndTheOthersAtTheEnd) {
+  ASSERT_TRUE(library_->Put("a", Text(10, 1), {}));
+  ASSERT_TRUE(library_->Put("b", Text(10, 2), {}));
+  const std::vector<ContentKey> both{model_->hasher.ContentKeyOf(Text(10, 1)),
+                                     model_->hasher.ContentKeyOf(Text(10, 2))};
+  const auto stored = [&] {
+    const auto record =
+        store_->GetLibraryDocument(model_->tenant.domain, model_->hasher.KeyOfLibraryDocument("a"));
+    return record->neighbours.empty() ? 0 : record->neighbours[0].count;
+  };
+  EXPECT_TRUE(library_->CountTogether(both));
+  library_->WriteBack(false);
+  EXPECT_EQ(stored(), 1u);
+  EXPECT_TRUE(library_->CountTogether(both));
+  library_->WriteBack(false);
+  EXPECT_EQ(stored(), 2u);
+  EXPECT_FALSE(library_->CountTogether(both));
+  library_->WriteBack(false);
+  EXPECT_EQ(stored(), 2u);
+  library_->WriteBack(true);
+  EXPECT_EQ(stored(), 3u);
+}
+
+}  // namespace
+}  // namespace kvcommons

@@ -1,0 +1,202 @@
+// What a library has prepared next, and by whom.
+
+#include <algorithm>
+#include <utility>
+
+#include "base/assert.h"
+#include "daemon/library.h"
+
+namespace kvcommons {
+namespace {
+
+// In this order: something to serve first, what is better later.
+constexpr RootKind kOrder[] = {RootKind::kSystem, RootKind::kSink, RootKind::kWarm, RootKind::kMean,
+                               RootKind::kNear};
+
+}  // namespace
+
+std::vector<const Library::Entry*> Library::NeighboursOf(const Entry& entry,
+                                                         const PrefaceRoots& roots) const {
+  std::vector<const Entry*> found;
+  const std::size_t limit = roots.NeighbourLimit();
+  const auto add = [&](const DocumentKey& key) REQUIRES(mutex_) {
+    const Entry* const other = FindEntry(key);
+    if (other == nullptr || other->content == entry.content || found.size() >= limit) return;
+    const auto same = [&](const Entry* e) { return e->content == other->content; };
+    if (std::none_of(found.begin(), found.end(), same)) found.push_back(other);
+  };
+  for (const std::string& name : entry.document.related) {
+    add(model_->hasher.KeyOfLibraryDocument(name));
+  }
+  std::vector<LibraryNeighbour> counted = entry.document.neighbours;
+  std::erase_if(counted, [](const LibraryNeighbour& n) { return n.count < kNearCount; });
+  if (found.empty() && counted.size() < 2) return {};
+  std::sort(counted.begin(), counted.end(),
+            [](const LibraryNeighbour& a, const LibraryNeighbour& b) {
+              return std::pair(b.count, a.document) < std::pair(a.count, b.document);
+            });
+  const bool is_named = !found.empty();
+  for (const LibraryNeighbour& neighbour : counted) add(neighbour.document);
+  if (!is_named && found.size() < 2) return {};  // Counted once, and gone since.
+  return found;
+}
+
+std::optional<LibraryVariant> Library::Wanted(const Entry& entry, const PrefaceRoots& roots,
+                                              RootKind kind) const {
+  const LibraryVariant* const held = entry.document.Find(kind, roots.id());
+  LibraryVariant wanted;
+  wanted.root.kind = kind;
+  wanted.set = roots.id();
+  if (kind != RootKind::kNear) {
+    wanted.root = roots.Root(kind);
+    if (held != nullptr && held->ready && held->root == wanted.root) return std::nullopt;
+    return wanted;
+  }
+  for (const Entry* neighbour : NeighboursOf(entry, roots)) {
+    wanted.neighbours.push_back(neighbour->content);
+  }
+  if (wanted.neighbours.empty()) return std::nullopt;
+  if (held != nullptr && held->ready) {
+    // Another order is not worth preparing again.
+    std::vector<ContentKey> a = held->neighbours, b = wanted.neighbours;
+    std::sort(a.begin(), a.end());
+    std::sort(b.begin(), b.end());
+    if (a == b) return std::nullopt;
+  }
+  return wanted;
+}
+
+Library::Claim Library::ClaimOf(const Entry& entry, const LibraryVariant& variant) {
+  // Documents of equal text are prepared together, unless their neighbours matter.
+  const bool is_near = variant.root.kind == RootKind::kNear;
+  return {is_near ? entry.document.document.bytes : entry.content.bytes, variant.root.kind,
+          variant.set};
+}
+
+LibraryWork Library::MakeWork(const Entry& entry, const PrefaceRoots& roots,
+                              LibraryVariant variant) const {
+  LibraryWork work;
+  work.document = entry.document.document;
+  work.content = entry.content;
+  work.name = entry.document.name;
+  work.tokens = entry.document.tokens;
+  if (variant.root.kind == RootKind::kNear) {
+    std::vector<TokenList> neighbours;
+    for (const ContentKey& content : variant.neighbours) {
+      const DocumentKey& key = *by_content_.at(content).begin();
+      TokenList tokens = FindEntry(key)->document.tokens;
+      tokens.resize(std::min<std::size_t>(tokens.size(), roots.set().preface_tokens));
+      neighbours.push_back(std::move(tokens));
+    }
+    work.prefaces = roots.NearPrefaces(neighbours);
+    variant.root = model_->hasher.RootOf(RootKind::kNear, work.prefaces);
+  } else {
+    work.prefaces = roots.Prefaces(variant.root.kind);
+  }
+  variant.preface_count = static_cast<std::uint32_t>(work.prefaces.size());
+  work.keys = BlocksOf(entry.document, variant.root, model_->hasher);
+  work.variant = std::move(variant);
+  work.claim = ClaimOf(entry, work.variant);
+  return work;
+}
+
+std::optional<LibraryWork> Library::NextWork(const PrefaceRoots& roots, VariantMask wanted) {
+  MutexLock lock(mutex_);
+  for (const RootKind kind : kOrder) {
+    if ((wanted & MaskOf(kind)) == 0) continue;
+    for (const auto& [turn, key] : order_) {
+      const Entry& entry = *FindEntry(key);
+      std::optional<LibraryVariant> variant = Wanted(entry, roots, kind);
+      if (!variant || claims_.contains(ClaimOf(entry, *variant))) continue;
+      LibraryWork work = MakeWork(entry, roots, std::move(*variant));
+      claims_.insert(work.claim);
+      return work;
+    }
+  }
+  return std::nullopt;
+}
+
+void Library::Release(const LibraryWork& work, bool finished) {
+  MutexLock lock(mutex_);
+  claims_.erase(work.claim);
+  Entry* const entry = FindEntry(work.document);
+  if (finished || entry == nullptr) return;
+  // To the end of the queue: one that cannot be prepared must not keep the others from it.
+  order_.erase(entry->turn);
+  entry->turn = next_turn_++;
+  order_.emplace(entry->turn, work.document);
+}
+
+Status Library::CheckCurrent(const LibraryWork& work) const {
+  MutexLock lock(mutex_);
+  const Entry* const entry = FindEntry(work.document);
+  if (entry == nullptr || entry->content != work.content) {
+    return NotFound("document '" + work.name +
+                    "' was removed or replaced meanwhile; nothing of this work is stored");
+  }
+  for (const ContentKey& neighbour : work.variant.neighbours) {
+    if (by_content_.contains(neighbour)) continue;
+    return NotFound("a neighbour of document '" + work.name +
+                    "' was removed or replaced meanwhile; nothing of this work is stored");
+  }
+  return Status();
+}
+
+Status Library::WithDocument(const LibraryWork& work, const std::function<Status()>& store_blocks) {
+  MutexLock write_lock(write_mutex_);
+  KVC_RETURN_IF_ERROR(CheckCurrent(work));
+  return store_blocks();
+}
+
+Status Library::Finish(const LibraryWork& work, const std::function<Status()>& store_blocks) {
+  MutexLock write_lock(write_mutex_);
+  KVC_RETURN_IF_ERROR(CheckCurrent(work));
+  KVC_RETURN_IF_ERROR(store_blocks());
+  const LibraryVariant& made = work.variant;
+  std::vector<LibraryDocument> records;
+  {
+    MutexLock lock(mutex_);
+    for (const DocumentKey& key : by_content_.at(work.content)) {
+      if (made.root.kind == RootKind::kNear && key != work.document) continue;
+      records.push_back(FindEntry(key)->document);
+    }
+  }
+  for (LibraryDocument& record : records) {
+    auto& variants = record.variants;
+    std::erase_if(variants, [&](const LibraryVariant& v) {
+      return v.root.kind == made.root.kind && v.set == made.set;
+    });
+    // The oldest leave: those of applications whose prefaces have changed.
+    if (variants.size() >= LibraryDocument::kMaxVariants) variants.erase(variants.begin());
+    variants.push_back(made);
+    variants.back().ready = true;
+    KVC_RETURN_IF_ERROR(Replace(std::move(record)));
+  }
+  return Status();
+}
+
+LibraryCounts Library::Count(const PrefaceRoots& roots) const {
+  MutexLock lock(mutex_);
+  LibraryCounts counts;
+  counts.documents = static_cast<std::uint32_t>(entries_.size());
+  for (const auto& [key, entry] : entries_) {
+    counts.tokens += entry.document.tokens.size();
+    for (const LibraryVariant& variant : entry.document.variants) {
+      if (!variant.ready || variant.set != roots.id()) continue;
+      ++counts.ready[static_cast<std::size_t>(variant.root.kind)];
+      counts.prepare_us += variant.prepare_us;
+    }
+    for (const RootKind kind : kOrder) {
+      if ((kPreparedVariants & MaskOf(kind)) == 0) continue;
+      const bool is_first =
+          kind == RootKind::kNear || key == *by_content_.at(entry.content).begin();
+      if (is_first && Wanted(entry, roots, kind)) ++counts.pending;
+    }
+  }
+  for (const Claim& claim : claims_) {
+    if (std::get<2>(claim) == roots.id()) ++counts.claimed;
+  }
+  return counts;
+}
+
+}  // namespace kvcommons

@@ -1,0 +1,54 @@
+// Library and Work of the schema: texts that prompts are composed of, their preparation, and plans
+// of composed prompts. See rpc_session.h.
+
+#pragma once
+
+#include <memory>
+#include <utility>
+
+#include "daemon/library_registry.h"
+#include "daemon/preface_set.h"
+#include "daemon/rpc_plan.h"
+#include "daemon/session_state.h"
+#include "schema/kvcommons.capnp.h"
+
+namespace kvcommons {
+
+Result<PrefaceSet> ReadPrefaceSet(rpc::PrefaceSet::Reader reader, const ModelProfile& profile);
+
+rpc::Library::Client MakeLibraryCapability(std::shared_ptr<SessionState> session,
+                                           std::shared_ptr<const OpenedModel> model,
+                                           std::shared_ptr<Library> library,
+                                           std::shared_ptr<const PrefaceRoots> roots);
+
+// kExhausted: the session holds as many libraries as it may.
+Status CheckLibraryCount(const SessionState& session);
+
+// Answers Model.openLibrary.
+template <typename Context>
+kj::Promise<void> OpenLibrary(Context context, const std::shared_ptr<SessionState>& session,
+                              const std::shared_ptr<const OpenedModel>& model) {
+  Services& services = session->services;
+  const Status allowed = CheckLibraryCount(*session);
+  if (!allowed.ok()) return RefuseCall(services, context, allowed);
+  auto set = ReadPrefaceSet(context.getParams().getPrefaces(), model->profile);
+  if (!set) return RefuseCall(services, context, set.error());
+  context.releaseParams();
+  using Opened = std::pair<std::shared_ptr<Library>, std::shared_ptr<const PrefaceRoots>>;
+  return services.workers
+      .Run([&services, model, set = std::move(*set)]() mutable -> Result<Opened> {
+        auto library = services.libraries.Open(model);
+        if (!library) return Fail(library.error());
+        return Opened(*library,
+                      std::make_shared<const PrefaceRoots>(std::move(set), model->hasher));
+      })
+      .then(
+          [&services, context, session, model](Result<Opened> opened) mutable -> kj::Promise<void> {
+            if (!opened) return RefuseCall(services, context, opened.error());
+            context.getResults().setLibrary(MakeLibraryCapability(
+                session, model, std::move(opened->first), std::move(opened->second)));
+            return kj::READY_NOW;
+          });
+}
+
+}  // namespace kvcommons

@@ -1,0 +1,47 @@
+// Where a block's loadings lie: behind its planes, from the next multiple of 64 bytes on, all fp32:
+//
+//   [layer] { [row][rank] loadings | 1 residue }
+//
+// A layer is two planes, K and V. Written by workers, checked by the daemon, read in place by
+// clients: whoever computes an offset does it here. Thread safety: pure functions.
+
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+namespace kvcommons {
+
+// Of the layout above. Another version is never read, only passed over.
+inline constexpr std::uint32_t kLoadingsVersion = 1;
+inline constexpr std::uint32_t kMaxLoadingsRank = 64;
+inline constexpr std::size_t kLoadingsAlignment = 64;
+
+struct LoadingsLayout {
+  std::size_t layers = 0;
+  std::size_t rows = 0;
+  std::uint32_t rank = 0;  // 0: none
+
+  std::size_t LayerFloats() const { return rows * rank + 1; }
+  std::size_t Bytes() const { return rank == 0 ? 0 : layers * LayerFloats() * sizeof(float); }
+
+  // From the block's first byte to its loadings.
+  static std::size_t OffsetBytes(std::size_t plane_bytes) {
+    return (plane_bytes + kLoadingsAlignment - 1) / kLoadingsAlignment * kLoadingsAlignment;
+  }
+  // Of the whole block: `loadings_bytes` behind `plane_bytes`.
+  static std::size_t BlockBytes(std::size_t plane_bytes, std::size_t loadings_bytes) {
+    return loadings_bytes == 0 ? plane_bytes : OffsetBytes(plane_bytes) + loadings_bytes;
+  }
+
+  // `loadings`: the first float of all layers. REQUIRES: rank > 0, layer < layers.
+  std::span<const float> Layer(const float* loadings, std::size_t layer) const {
+    return {loadings + layer * LayerFloats(), rows * rank};
+  }
+  float Residue(const float* loadings, std::size_t layer) const {
+    return loadings[layer * LayerFloats() + rows * rank];
+  }
+};
+
+}  // namespace kvcommons
