@@ -1,9 +1,10 @@
 // Where a block's loadings lie: behind its planes, from the next multiple of 64 bytes on, all fp32:
 //
-//   [layer] { [row][rank] loadings | 1 residue }
+//   [layer, then the mean over layers] { [row][rank] loadings | 1 residue }
 //
-// A layer is two planes, K and V. Written by workers, checked by the daemon, read in place by
-// clients: whoever computes an offset does it here. Thread safety: pure functions.
+// A layer is two planes, K and V; the mean is what rows are chosen by (align/complete/loadings.h).
+// Written by workers, checked by the daemon, read in place by clients: whoever computes an offset
+// does it here. Thread safety: pure functions.
 
 #pragma once
 
@@ -19,12 +20,12 @@ inline constexpr std::uint32_t kMaxLoadingsRank = 64;
 inline constexpr std::size_t kLoadingsAlignment = 64;
 
 struct LoadingsLayout {
-  std::size_t layers = 0;
+  std::size_t layers = 0;  // of the model
   std::size_t rows = 0;
   std::uint32_t rank = 0;  // 0: none
 
   std::size_t LayerFloats() const { return rows * rank + 1; }
-  std::size_t Bytes() const { return rank == 0 ? 0 : layers * LayerFloats() * sizeof(float); }
+  std::size_t Bytes() const { return rank == 0 ? 0 : (layers + 1) * LayerFloats() * sizeof(float); }
 
   // From the block's first byte to its loadings.
   static std::size_t OffsetBytes(std::size_t plane_bytes) {
@@ -35,7 +36,7 @@ struct LoadingsLayout {
     return loadings_bytes == 0 ? plane_bytes : OffsetBytes(plane_bytes) + loadings_bytes;
   }
 
-  // `loadings`: the first float of all layers. REQUIRES: rank > 0, layer < layers.
+  // `loadings`: the first float of all layers. REQUIRES: rank > 0, layer <= layers: the mean.
   std::span<const float> Layer(const float* loadings, std::size_t layer) const {
     return {loadings + layer * LayerFloats(), rows * rank};
   }

@@ -10,13 +10,13 @@
 namespace kvcommons {
 namespace {
 
-TEST(LoadingsLayoutTest, EveryLayerHasItsRowsAndThenItsResidue) {
+TEST(LoadingsLayoutTest, EveryLayerAndTheMeanHaveTheirRowsAndThenTheirResidue) {
   const LoadingsLayout layout{.layers = 3, .rows = 4, .rank = 2};
-  ASSERT_EQ(layout.Bytes(), 3u * (4 * 2 + 1) * 4);
+  ASSERT_EQ(layout.Bytes(), (3u + 1) * (4 * 2 + 1) * 4);
   std::vector<float> floats(layout.Bytes() / sizeof(float));
   std::iota(floats.begin(), floats.end(), 0.0f);
   float next = 0;
-  for (std::size_t layer = 0; layer < 3; ++layer) {
+  for (std::size_t layer = 0; layer <= 3; ++layer) {
     const auto values = layout.Layer(floats.data(), layer);
     ASSERT_EQ(values.size(), 8u);
     for (const float value : values) EXPECT_EQ(value, next++);

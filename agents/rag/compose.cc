@@ -27,6 +27,10 @@ std::size_t LayerStride(const ChunkPart& part, std::uint32_t rank) {
   return std::size_t{part.block_tokens} * rank + 1;
 }
 
+std::string Text(Position begin, Position end) {
+  return "[" + std::to_string(begin) + ", " + std::to_string(end) + ")";
+}
+
 std::uint32_t LongestPart(std::span<const ComposeChunk> chunks) {
   std::uint32_t rows = 1;
   for (const ComposeChunk& chunk : chunks) {
@@ -69,44 +73,65 @@ Result<ExactHead> MakeExactHead(Engine& engine, std::span<const TokenId> tokens)
   return head;
 }
 
-ComposeChunk ViewOf(const CanonicalChunk& chunk) {
+std::size_t ComposeChunk::rows() const {
+  std::size_t sum = 0;
+  for (const ChunkPart& part : parts) sum += part.block_tokens;
+  return sum;
+}
+
+ComposeChunk ViewOf(const CanonicalChunk& chunk, Position begin) {
   const auto rows = static_cast<std::uint32_t>(chunk.tokens.size());
   const float* loadings = chunk.rank > 0 ? chunk.loadings.data() : nullptr;
-  return {chunk.tokens, {{chunk.planes.data(), rows, loadings}}, chunk.rank};
+  return {begin, {{chunk.planes.data(), rows, loadings}}, chunk.rank};
 }
 
-Composer::Composer(Engine& engine, const ExactHead& head, std::vector<ComposeChunk> chunks,
-                   std::span<const TokenId> tail)
+Composer::Composer(Engine& engine, ComposePrompt prompt)
     : engine_(engine),
-      head_(head),
-      chunks_(std::move(chunks)),
-      prompt_(head.tokens),
-      tail_tokens_(static_cast<std::uint32_t>(tail.size())),
-      rotations_(engine.profile().omega, LongestPart(chunks_)) {
-  for (const ComposeChunk& chunk : chunks_) {
-    const auto begin = static_cast<Position>(prompt_.size());
-    prompt_.insert(prompt_.end(), chunk.tokens.begin(), chunk.tokens.end());
-    spans_.push_back({begin, static_cast<Position>(prompt_.size())});
+      prompt_(std::move(prompt)),
+      rotations_(engine.profile().omega, LongestPart(prompt_.chunks)) {
+  for (const ComposeChunk& chunk : prompt_.chunks) {
+    spans_.push_back({chunk.begin, chunk.begin + static_cast<Position>(chunk.rows())});
   }
-  prompt_.insert(prompt_.end(), tail.begin(), tail.end());
+  FindFresh();
 }
 
-Status Composer::Check(const ComposeOptions& options) const {
-  if (tail_tokens_ == 0) {
-    return InvalidArgument("the question is empty; it needs at least 1 token");
+void Composer::FindFresh() {
+  std::vector<TokenRun> reused;
+  for (const PlaceSpan& span : prompt_.exact) {
+    reused.push_back({span.begin, span.begin + static_cast<Position>(span.count)});
   }
-  for (std::size_t i = 0; i < chunks_.size(); ++i) {
-    std::size_t rows = 0;
-    for (const ChunkPart& part : chunks_[i].parts) rows += part.block_tokens;
-    if (chunks_[i].tokens.empty() || rows != chunks_[i].tokens.size()) {
-      return InvalidArgument("chunk " + std::to_string(i) + " has " +
-                             std::to_string(chunks_[i].tokens.size()) + " tokens and " +
-                             std::to_string(rows) + " rows; they are as many, and at least 1");
+  for (const SelectChunk& span : spans_) reused.push_back({span.begin, span.end});
+  std::sort(reused.begin(), reused.end(),
+            [](const TokenRun& a, const TokenRun& b) { return a.begin < b.begin; });
+  const auto end = static_cast<Position>(prompt_.tokens.size());
+  Position next = 0;
+  for (const TokenRun& run : reused) {
+    if (run.begin < next || run.end <= run.begin || run.end > end) {
+      malformed_ = InvalidArgument("rows " + Text(run.begin, run.end) +
+                                   ": exact rows and chunks ascend, are not empty, and lie in a "
+                                   "prompt of " +
+                                   std::to_string(end) + " tokens; these begin at " +
+                                   std::to_string(next) + " or later");
+      return;
     }
-    if (options.completion && chunks_[i].rank == 0) {
+    if (run.begin > next) fresh_.push_back({next, run.begin});
+    next = run.end;
+  }
+  if (next == end) {
+    malformed_ = InvalidArgument("the question is empty; it needs at least 1 token");
+    return;
+  }
+  fresh_.push_back({next, end});
+  for (const TokenRun& run : fresh_)
+    fresh_tokens_ += static_cast<std::uint32_t>(run.end - run.begin);
+}
+
+Status Composer::Check(const ComposerOptions& options) const {
+  KVC_RETURN_IF_ERROR(malformed_);
+  for (std::size_t i = 0; i < prompt_.chunks.size() && options.completion; ++i) {
+    if (prompt_.chunks[i].rank == 0) {
       return InvalidArgument(
-          "completion needs chunks that were made behind at least two prefaces; "
-          "chunk " +
+          "completion needs chunks that were made behind at least two prefaces; chunk " +
           std::to_string(i) + " has no loadings");
     }
   }
@@ -114,21 +139,20 @@ Status Composer::Check(const ComposeOptions& options) const {
 }
 
 Status Composer::PlaceAll() {
-  std::vector<PlaceSpan> spans;
-  const auto head = static_cast<std::uint32_t>(head_.tokens.size());
-  if (head > 0) spans.push_back({0, head, 0, head_.block.data(), head, 0});
-  for (std::size_t i = 0; i < chunks_.size(); ++i) {
-    Position begin = spans_[i].begin;
-    for (const ChunkPart& part : chunks_[i].parts) {
-      spans.push_back(
-          {begin, part.block_tokens, spans_[i].begin, part.planes, part.block_tokens, 0});
+  std::vector<PlaceSpan> spans = prompt_.exact;
+  for (const ComposeChunk& chunk : prompt_.chunks) {
+    Position begin = chunk.begin;
+    for (const ChunkPart& part : chunk.parts) {
+      spans.push_back({begin, part.block_tokens, chunk.begin, part.planes, part.block_tokens, 0});
       begin += static_cast<Position>(part.block_tokens);
     }
   }
+  std::sort(spans.begin(), spans.end(),
+            [](const PlaceSpan& a, const PlaceSpan& b) { return a.begin < b.begin; });
   return engine_.Place(spans);
 }
 
-// REQUIRES: all rows but the tail's are placed; so they are afterwards.
+// REQUIRES: all rows but the fresh ones are placed; so they are afterwards.
 Result<const Composer::QuestionEvidence*> Composer::LookAtQuestion(
     const std::vector<std::uint32_t>& layers) {
   for (const auto& known : questions_) {
@@ -136,18 +160,17 @@ Result<const Composer::QuestionEvidence*> Composer::LookAtQuestion(
   }
   const SystemClock clock;
   const std::int64_t start_ns = clock.NowNs();
-  const TokenRun tail{static_cast<Position>(prompt_.size() - tail_tokens_),
-                      static_cast<Position>(prompt_.size())};
+  const TokenRun question = fresh_.back();
   AttentionProbe probe;
   probe.layers = layers;
   probe.sum_rows = true;
-  for (Position p = tail.begin; p < tail.end; ++p) probe.rows.push_back(p);
+  for (Position p = question.begin; p < question.end; ++p) probe.rows.push_back(p);
   KVC_FAIL_IF_ERROR(engine_.ProbeAttention(std::move(probe)));
-  KVC_FAIL_IF_ERROR(engine_.RunUpTo(layers.back(), prompt_, {&tail, 1}));
+  KVC_FAIL_IF_ERROR(engine_.RunUpTo(layers.back(), prompt_.tokens, fresh_));
   auto evidence = std::make_unique<QuestionEvidence>();
   evidence->layers = layers;
   for (const AttentionWeights& weights : engine_.probed()) {
-    const float share = 1.0F / static_cast<float>(weights.head_count * tail_tokens_);
+    const float share = 1.0F / static_cast<float>(weights.head_count * question_tokens());
     for (const SelectChunk& span : spans_) {
       for (Position p = span.begin; p < span.end; ++p) {
         float sum = 0;
@@ -163,27 +186,23 @@ Result<const Composer::QuestionEvidence*> Composer::LookAtQuestion(
   return questions_.back().get();
 }
 
-// Leaves the engine with the head's rows alone.
+// Leaves the engine with the exact rows alone.
 Result<const Composer::CheckEvidence*> Composer::LookAtCheckLayer() {
   if (check_) return &*check_;
   const SystemClock clock;
   const std::int64_t start_ns = clock.NowNs();
-  const auto head = static_cast<std::uint32_t>(head_.tokens.size());
-  engine_.Clear();
-  if (head > 0) {
-    const PlaceSpan span{0, head, 0, head_.block.data(), head, 0};
-    KVC_FAIL_IF_ERROR(engine_.Place({&span, 1}));
-  }
+  KVC_FAIL_IF_ERROR(engine_.Place(prompt_.exact));
   const ModelProfile& profile = engine_.profile();
   const std::size_t elements = std::size_t{profile.kv_head_count} * profile.head_dim;
   check_.emplace();
   engine_.SetLayerHook([&](const LayerView& view) {
     // With several ubatches: only when all rows are there.
-    if (view.layer != kCheckLayer || view.positions.back() + 1 != std::ssize(prompt_)) return;
+    if (view.layer != kCheckLayer || view.positions.back() + 1 != std::ssize(prompt_.tokens))
+      return;
     std::vector<float> residuals;
-    for (std::size_t i = 0; i < chunks_.size(); ++i) {
+    for (std::size_t i = 0; i < prompt_.chunks.size(); ++i) {
       Position begin = spans_[i].begin;
-      for (const ChunkPart& part : chunks_[i].parts) {
+      for (const ChunkPart& part : prompt_.chunks[i].parts) {
         std::vector<std::uint32_t> rows(part.block_tokens), cells(part.block_tokens);
         std::iota(rows.begin(), rows.end(), 0U);
         for (std::size_t r = 0; r < rows.size(); ++r) {
@@ -211,13 +230,23 @@ Result<const Composer::CheckEvidence*> Composer::LookAtCheckLayer() {
       }
     }
   });
-  const TokenRun run{static_cast<Position>(head), static_cast<Position>(prompt_.size())};
+  // Everything that is not exact, fresh or of a chunk.
+  std::vector<TokenRun> runs;
   AttentionProbe probe;
   probe.layers = {kCheckLayer};
   probe.sum_rows = true;
-  for (Position p = run.begin; p < run.end; ++p) probe.rows.push_back(p);
+  Position next = 0;
+  const auto add_run = [&](Position end) {
+    if (end > next) runs.push_back({next, end});
+    for (Position p = next; p < end; ++p) probe.rows.push_back(p);
+  };
+  for (const PlaceSpan& span : prompt_.exact) {
+    add_run(span.begin);
+    next = span.begin + static_cast<Position>(span.count);
+  }
+  add_run(static_cast<Position>(prompt_.tokens.size()));
   Status done = engine_.ProbeAttention(std::move(probe));
-  if (done.ok()) done = engine_.RunUpTo(kCheckLayer, prompt_, {&run, 1});
+  if (done.ok()) done = engine_.RunUpTo(kCheckLayer, prompt_.tokens, runs);
   engine_.SetLayerHook({});
   if (!done.ok()) {
     check_.reset();
@@ -240,8 +269,8 @@ Result<const Composer::CheckEvidence*> Composer::LookAtCheckLayer() {
 std::vector<ChunkLoadings> Composer::MeanLoadingsOfChunks() {
   const std::size_t mean = engine_.profile().layer_count;
   std::vector<ChunkLoadings> loadings;
-  for (std::size_t i = 0; i < chunks_.size(); ++i) {
-    const ComposeChunk& chunk = chunks_[i];
+  for (std::size_t i = 0; i < prompt_.chunks.size(); ++i) {
+    const ComposeChunk& chunk = prompt_.chunks[i];
     if (mean_loadings_.size() == i) {
       std::vector<float> values;
       for (std::size_t p = 0; p < chunk.parts.size() && chunk.rank > 0; ++p) {
@@ -264,7 +293,14 @@ std::vector<ChunkLoadings> Composer::MeanLoadingsOfChunks() {
 std::vector<Composer::Pass> Composer::PassesOf(
     const std::vector<std::vector<std::size_t>>& selected) const {
   std::vector<Pass> passes(1);
-  for (std::size_t i = 0; i < chunks_.size(); ++i) {
+  std::size_t next_fresh = 0;
+  // Fresh runs join their neighbours' pass; the last one is the question's.
+  const auto add_fresh = [&](Position before) {
+    for (; next_fresh < fresh_.size() && fresh_[next_fresh].begin < before; ++next_fresh) {
+      passes.back().runs.push_back(fresh_[next_fresh]);
+    }
+  };
+  for (std::size_t i = 0; i < spans_.size(); ++i) {
     std::vector<TokenRun> runs;
     for (const std::size_t row : selected[i]) {
       const Position position = spans_[i].begin + static_cast<Position>(row);
@@ -274,15 +310,13 @@ std::vector<Composer::Pass> Composer::PassesOf(
         runs.push_back({position, position + 1});
       }
     }
-    const std::size_t together = passes.back().runs.size() + runs.size() + 1;  // 1: the tail
-    if (together > Engine::kMaxRuns && !passes.back().runs.empty()) {
-      passes.push_back({{}, i, i});
-    }
+    add_fresh(spans_[i].begin);
+    const std::size_t together = passes.back().runs.size() + runs.size() + 1;  // 1: what follows
+    if (together > Engine::kMaxRuns && !passes.back().runs.empty()) passes.push_back({{}, i, i});
     passes.back().runs.insert(passes.back().runs.end(), runs.begin(), runs.end());
     passes.back().end_chunk = i + 1;
   }
-  const auto end = static_cast<Position>(prompt_.size());
-  passes.back().runs.push_back({end - static_cast<Position>(tail_tokens_), end});
+  add_fresh(static_cast<Position>(prompt_.tokens.size()));
   return passes;
 }
 
@@ -298,7 +332,7 @@ void Composer::Complete(const LayerView& view, std::size_t index,
                         const std::vector<std::size_t>& selected, ComposeReport& report) {
   const ModelProfile& profile = engine_.profile();
   const std::size_t elements = view.row_elements;
-  const ComposeChunk& chunk = chunks_[index];
+  const ComposeChunk& chunk = prompt_.chunks[index];
   const RotationTable to_prompt(profile.omega, spans_[index].begin);
   const auto loadings_of = [&](const ChunkPart& part) {
     return part.loadings + view.layer * LayerStride(part, chunk.rank);
@@ -372,13 +406,13 @@ void Composer::Complete(const LayerView& view, std::size_t index,
   }
 }
 
-Result<ComposeReport> Composer::Run(const ComposeOptions& options) {
+Result<ComposeReport> Composer::Run(const ComposerOptions& options) {
   auto rule = MakeSelectRule(options.rule);
   if (!rule) return Fail(rule.error());
   KVC_FAIL_IF_ERROR(Check(options));
   const SystemClock clock;
   ComposeReport report;
-  report.total = static_cast<std::uint32_t>(prompt_.size());
+  report.total = static_cast<std::uint32_t>(prompt_.tokens.size());
 
   SelectRequest request;
   request.chunks = spans_;
@@ -407,7 +441,7 @@ Result<ComposeReport> Composer::Run(const ComposeOptions& options) {
   KVC_FAIL_IF_ERROR(PlaceAll());
   report.place_ms = MsSince(clock, place_ns);
   if (!needs.question_layers.empty()) {
-    request.question_cost_row_layers = tail_tokens_ * (needs.question_layers.back() + 1.0);
+    request.question_cost_row_layers = question_tokens() * (needs.question_layers.back() + 1.0);
     const auto question = LookAtQuestion(needs.question_layers);
     if (!question) return Fail(question.error());
     evidence.question_attention = (*question)->attention;
@@ -421,14 +455,14 @@ Result<ComposeReport> Composer::Run(const ComposeOptions& options) {
   if (!selection) return Fail(selection.error());
   report.select_ms = MsSince(clock, select_ns);
 
-  std::vector<std::vector<std::size_t>> selected(chunks_.size());
+  std::vector<std::vector<std::size_t>> selected(spans_.size());
   std::size_t chunk = 0;
   for (const Position row : selection->rows) {
     while (row >= spans_[chunk].end) ++chunk;
     selected[chunk].push_back(static_cast<std::size_t>(row - spans_[chunk].begin));
   }
   const std::int64_t compute_ns = clock.NowNs();
-  measured_.assign(chunks_.size(), 0);
+  measured_.assign(spans_.size(), 0);
   const bool completes = options.completion && !selection->rows.empty();
   for (const Pass& pass : PassesOf(selected)) {
     std::size_t wanted = 0;
@@ -445,17 +479,17 @@ Result<ComposeReport> Composer::Run(const ComposeOptions& options) {
         report.complete_ms += MsSince(clock, complete_ns);
       });
     }
-    const Status done = engine_.Run(prompt_, pass.runs);
+    const Status done = engine_.Run(prompt_.tokens, pass.runs);
     engine_.SetLayerHook({});
     KVC_FAIL_IF_ERROR(done);
     // What ran, not what was meant: where there are too many runs the closest are joined.
     report.recomputed += engine_.computed_rows();
   }
-  report.recomputed -= tail_tokens_;
+  report.recomputed -= fresh_tokens_;
   if (completes) {
     const double numbers = 2.0 * engine_.profile().kv_head_count * engine_.profile().head_dim *
                            (request.layer_count - 1);
-    for (std::size_t i = 0; i < chunks_.size(); ++i) {
+    for (std::size_t i = 0; i < spans_.size(); ++i) {
       const auto rows = static_cast<double>(selected[i].size());
       report.deviation.push_back(rows > 0 ? std::sqrt(measured_[i] / (rows * numbers)) : 0);
     }

@@ -25,7 +25,7 @@
 
 namespace kvcommons {
 
-struct ComposeOptions {
+struct ComposerOptions {
   std::string rule = "design";
   double budget = 0.17;    // charged
   bool completion = true;  // needs chunks made behind several prefaces
@@ -56,6 +56,11 @@ struct ComposeReport {
 struct ExactHead {
   std::vector<TokenId> tokens;
   std::vector<std::byte> block;  // as Engine::ReadRows gives it
+
+  PlaceSpan span() const {
+    const auto rows = static_cast<std::uint32_t>(tokens.size());
+    return {0, rows, 0, block.data(), rows, 0};
+  }
 };
 Result<ExactHead> MakeExactHead(Engine& engine, std::span<const TokenId> tokens);
 
@@ -67,26 +72,36 @@ struct ChunkPart {
   const float* loadings = nullptr;
 };
 
-// A chunk's canonical rows, wherever they lie; they must outlive the composer.
+// A chunk's canonical rows, wherever they lie.
 struct ComposeChunk {
-  std::span<const TokenId> tokens;
-  std::vector<ChunkPart> parts;  // in order, covering the tokens
+  Position begin = 0;            // of the prompt
+  std::vector<ChunkPart> parts;  // in order
   std::uint32_t rank = 0;        // of the loadings; 0: none
+
+  std::size_t rows() const;
 };
-ComposeChunk ViewOf(const CanonicalChunk& chunk);
+ComposeChunk ViewOf(const CanonicalChunk& chunk, Position begin);
+
+// A prompt and where its rows come from. What neither an exact span nor a chunk covers is fresh: it
+// is computed; the last fresh rows are the question.
+struct ComposePrompt {
+  std::vector<TokenId> tokens;
+  std::vector<PlaceSpan> exact;      // ascending, disjoint
+  std::vector<ComposeChunk> chunks;  // ascending, disjoint, between and behind them
+};
 
 class Composer {
  public:
-  // A prompt is head, chunks, tail (the question, at least one token), in this order.
-  Composer(Engine& engine, const ExactHead& head, std::vector<ComposeChunk> chunks,
-           std::span<const TokenId> tail);
+  // The rows must outlive the composer.
+  Composer(Engine& engine, ComposePrompt prompt);
 
   // The engine then holds the prompt and has logits of its last token. kInvalidArgument: an unknown
-  // rule, a budget out of its limits or below what the rule spends on looking, an empty tail, an
-  // empty chunk, a prompt longer than the context. kUnsupported: a rule that needs anchor digests.
-  Result<ComposeReport> Run(const ComposeOptions& options);
+  // rule, a budget out of its limits or below what the rule spends on looking, a prompt that does
+  // not end in a fresh token, an empty chunk, spans that overlap, a prompt longer than the context.
+  // kUnsupported: a rule that needs anchor digests.
+  Result<ComposeReport> Run(const ComposerOptions& options);
 
-  std::span<const TokenId> prompt() const { return prompt_; }
+  std::span<const TokenId> prompt() const { return prompt_.tokens; }
 
  private:
   struct CheckEvidence {
@@ -99,7 +114,7 @@ class Composer {
     double took_ms = 0;
   };
 
-  Status Check(const ComposeOptions& options) const;
+  Status Check(const ComposerOptions& options) const;
   Status PlaceAll();
   Result<const QuestionEvidence*> LookAtQuestion(const std::vector<std::uint32_t>& layers);
   Result<const CheckEvidence*> LookAtCheckLayer();
@@ -113,6 +128,10 @@ class Composer {
     std::size_t first_chunk = 0, end_chunk = 0;
   };
   std::vector<Pass> PassesOf(const std::vector<std::vector<std::size_t>>& selected) const;
+  void FindFresh();
+  std::uint32_t question_tokens() const {
+    return static_cast<std::uint32_t>(fresh_.back().end - fresh_.back().begin);
+  }
   // Turns the keys of `count` rows of keys beside values, fp32, by `delta` positions.
   void TurnKeys(Position delta, std::size_t count, float* rows) const;
   // Corrects, in one layer of a pass, the rows of chunk `index` that were not selected.
@@ -120,11 +139,11 @@ class Composer {
                 ComposeReport& report);
 
   Engine& engine_;
-  const ExactHead& head_;
-  std::vector<ComposeChunk> chunks_;
-  std::vector<SelectChunk> spans_;
-  std::vector<TokenId> prompt_;
-  std::uint32_t tail_tokens_;
+  ComposePrompt prompt_;
+  std::vector<SelectChunk> spans_;  // of the chunks
+  std::vector<TokenRun> fresh_;     // ascending; the last is the question
+  std::uint32_t fresh_tokens_ = 0;
+  Status malformed_;                               // what the constructor found
   std::vector<std::vector<float>> mean_loadings_;  // a chunk each, once gathered
   std::optional<CheckEvidence> check_;
   std::vector<std::unique_ptr<QuestionEvidence>> questions_;

@@ -38,13 +38,17 @@ class Compose : public testing::Test {
   }
 
   Composer MakeComposer() {
-    std::vector<ComposeChunk> views;
-    for (const CanonicalChunk& chunk : chunks_) views.push_back(ViewOf(chunk));
-    return Composer(*engine_, head_, std::move(views), tail_);
+    ComposePrompt prompt{head_.tokens, {head_.span()}, {}};
+    for (const CanonicalChunk& chunk : chunks_) {
+      prompt.chunks.push_back(ViewOf(chunk, static_cast<Position>(prompt.tokens.size())));
+      prompt.tokens.insert(prompt.tokens.end(), chunk.tokens.begin(), chunk.tokens.end());
+    }
+    prompt.tokens.insert(prompt.tokens.end(), tail_.begin(), tail_.end());
+    return Composer(*engine_, std::move(prompt));
   }
 
   // KL of the last token's distribution from full prefill's.
-  double KlOf(const ComposeOptions& options, ComposeReport* report = nullptr) {
+  double KlOf(const ComposerOptions& options, ComposeReport* report = nullptr) {
     Composer composer = MakeComposer();
     engine_->Clear();
     EXPECT_TRUE(engine_->RunRest(composer.prompt()).ok());

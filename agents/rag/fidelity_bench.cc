@@ -136,7 +136,7 @@ Result<std::string> FidelityBench::Answer(std::span<const TokenId> prompt) {
 
 Result<Json> FidelityBench::Row(Composer& composer, const RagCase& rag_case,
                                 const Reference& reference, const std::string& variant,
-                                const ComposeOptions& compose) {
+                                const ComposerOptions& compose) {
   const auto report = composer.Run(compose);
   if (!report) return Fail(report.error());
   Reference composed;
@@ -225,10 +225,14 @@ Result<Json> FidelityBench::Measure(const RagCase& rag_case) {
     const auto chunks = Prepare(rag_case, variant);
     if (!chunks) return Fail(chunks.error());
     line["prep_ms"][variant] = MsSince(clock, prepare_ns);
-    std::vector<ComposeChunk> views;
-    for (const CanonicalChunk& chunk : *chunks) views.push_back(ViewOf(chunk));
-    Composer composer(*engine_, *head, std::move(views), rag_case.tail);
-    const auto add = [&](const ComposeOptions& compose) -> Status {
+    ComposePrompt composed{prompt, {head->span()}, {}};
+    auto begin = static_cast<Position>(head_tokens.size());
+    for (const CanonicalChunk& chunk : *chunks) {
+      composed.chunks.push_back(ViewOf(chunk, begin));
+      begin += static_cast<Position>(chunk.tokens.size());
+    }
+    Composer composer(*engine_, std::move(composed));
+    const auto add = [&](const ComposerOptions& compose) -> Status {
       auto row = Row(composer, rag_case, reference, variant, compose);
       // A budget that a rule's looking exceeds is a hole in the table, not a failure.
       if (!row && row.error().code() == Code::kInvalidArgument) return Status();

@@ -58,7 +58,7 @@ class FidelityBench {
   Result<std::string> Answer(std::span<const TokenId> prompt);
   Result<nlohmann::json> Row(Composer& composer, const RagCase& rag_case,
                              const Reference& reference, const std::string& variant,
-                             const ComposeOptions& options);
+                             const ComposerOptions& options);
 
   Engine* engine_;
   FidelityOptions options_;
