@@ -147,6 +147,60 @@ HWY_INLINE void RotateVectors(VF& a, VF& b, VF c, VF s) {
   b = hn::MulAdd(first, s, hn::Mul(b, c));
 }
 
+// 2N floats from their own order to that in which Load2() gives elements.
+template <ElementType kType>
+HWY_INLINE void Reorder2(VF low, VF high, VF& v0, VF& v1) {
+  if constexpr (kType == ElementType::kBf16) {
+    v0 = hn::ConcatEven(DF(), high, low);
+    v1 = hn::ConcatOdd(DF(), high, low);
+  } else {
+    v0 = low;
+    v1 = high;
+  }
+}
+
+template <ElementType kType>
+HWY_INLINE void LoadFloats2(const float* from, VF& v0, VF& v1) {
+  const DF df;
+  Reorder2<kType>(hn::LoadU(df, from), hn::LoadU(df, from + hn::Lanes(df)), v0, v1);
+}
+
+// cos and sin of N interleaved pairs, each for both of its elements, the first one's sine negated:
+// what FillTables() makes, out of registers. Not for bf16, which meets pairs one by one.
+struct PairsToElements {
+  HWY_INLINE PairsToElements() {
+    const DF df;
+    HWY_ALIGN std::int32_t low[HWY_MAX_BYTES / sizeof(float)];
+    HWY_ALIGN std::int32_t high[HWY_MAX_BYTES / sizeof(float)];
+    HWY_ALIGN std::uint32_t sign[HWY_MAX_BYTES / sizeof(float)];
+    const std::size_t n = hn::Lanes(df);
+    for (std::size_t i = 0; i < n; ++i) {
+      low[i] = static_cast<std::int32_t>(i / 2);
+      high[i] = static_cast<std::int32_t>((n + i) / 2);
+      sign[i] = i % 2 == 0 ? 0x80000000u : 0;
+    }
+    low_ = hn::Load(hn::RebindToSigned<DF>(), low);
+    high_ = hn::Load(hn::RebindToSigned<DF>(), high);
+    sign_ = hn::BitCast(df, hn::Load(DU(), sign));
+  }
+  HWY_INLINE void Cosines(const float* from, VF& v0, VF& v1) const {
+    const DF df;
+    const VF pairs = hn::LoadU(df, from);
+    v0 = hn::TableLookupLanes(pairs, hn::IndicesFromVec(df, low_));
+    v1 = hn::TableLookupLanes(pairs, hn::IndicesFromVec(df, high_));
+  }
+  HWY_INLINE void Sines(const float* from, VF& v0, VF& v1) const {
+    Cosines(from, v0, v1);
+    v0 = hn::Xor(v0, sign_);
+    v1 = hn::Xor(v1, sign_);
+  }
+
+ private:
+  hn::Vec<hn::RebindToSigned<DF>> low_;
+  hn::Vec<hn::RebindToSigned<DF>> high_;
+  VF sign_;
+};
+
 #endif  // HWY_NATIVE_FMA
 
 }  // namespace kvcommons::HWY_NAMESPACE
