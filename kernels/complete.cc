@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
 #include <utility>
 
 #include "base/assert.h"
@@ -327,6 +328,36 @@ std::size_t NextTile(const CompleteJob& job, std::size_t i, Tile& tile, bool& an
   return i;
 }
 
+// The tile's values, into a cache that has cells, and not elements, beside one another: by way of
+// rows on the stack.
+template <ElementType kType, PairLayout kLayout>
+void TransposedValues(const CompleteJob& job, const Tables& move, const PairsToElements& spread,
+                      Tile& tile) {
+  constexpr std::size_t kBytes = ElementBytes(kType);
+  constexpr std::size_t kPieceColumns = 256;
+  HWY_ALIGN std::byte piece[kTileRows][kPieceColumns * kBytes];
+  const ChunkRows& rows = job.rows;
+  const std::size_t elements = rows.row_elements();
+  for (std::size_t begin = 0; begin < elements; begin += kPieceColumns) {
+    const std::size_t columns = std::min(kPieceColumns, elements - begin);
+    for (std::size_t r = 0; r < kTileRows; ++r) {
+      const std::size_t row = rows.rows[tile.index[r]];
+      tile.from[r] = rows.stored_values + (row * elements + begin) * kBytes;
+      tile.to[r] = piece[r];
+    }
+    const float* gain = job.update.gain + elements + begin;
+    TilePlane<kType, kLayout, false>{job, move, spread, tile, gain, job.update.gain_stride}
+        .Elements(0, columns);
+    for (std::size_t e = 0; e < columns; ++e) {
+      std::byte* to = rows.values + (begin + e) * rows.value_element_stride_bytes;
+      for (std::size_t r = 0; r < kTileRows; ++r) {
+        std::memcpy(to + rows.cells[tile.index[r]] * rows.value_stride_bytes, piece[r] + e * kBytes,
+                    kBytes);
+      }
+    }
+  }
+}
+
 template <ElementType kType, PairLayout kLayout, bool kStream>
 void CompleteTiles(const CompleteJob& job) {
   Tables move;
@@ -341,9 +372,15 @@ void CompleteTiles(const CompleteJob& job) {
     i = NextTile(job, i, tile, any);
     if (!any) return;
     PointAtPlane(rows, true, tile);
-    TilePlane<kType, kLayout, kStream>{job, move, spread, tile, gain, 2 * elements}.Keys();
+    TilePlane<kType, kLayout, kStream>{job, move, spread, tile, gain, job.update.gain_stride}
+        .Keys();
+    if (rows.value_element_stride_bytes != ElementBytes(kType)) {
+      TransposedValues<kType, kLayout>(job, move, spread, tile);
+      continue;
+    }
     PointAtPlane(rows, false, tile);
-    TilePlane<kType, kLayout, kStream>{job, move, spread, tile, gain + elements, 2 * elements}
+    TilePlane<kType, kLayout, kStream>{
+        job, move, spread, tile, gain + elements, job.update.gain_stride}
         .Elements(0, elements);
   }
 }
@@ -362,7 +399,8 @@ void CompleteJobOf(const CompleteJob& job) {
        format.rotary_offset * kBytes | half_bytes) %
           vector_bytes ==
       0;
-  if (aligned && 2 * rows.row_count * format.row_bytes() >= kStreamBytesMin) {
+  const bool transposed = rows.value_element_stride_bytes != kBytes;
+  if (aligned && !transposed && 2 * rows.row_count * format.row_bytes() >= kStreamBytesMin) {
     CompleteTiles<kType, kLayout, true>(job);
     FenceStream();
   } else {
@@ -410,8 +448,13 @@ void PlaceRow(const RotationTable& table, const ChunkRows& rows, std::size_t i) 
   const std::size_t row_bytes = rows.format.row_bytes();
   RotateRows(rows.format, table, rows.stored_keys + rows.rows[i] * row_bytes,
              rows.keys + rows.cells[i] * rows.key_stride_bytes, 1, row_bytes);
-  CopyBytes(rows.stored_values + rows.rows[i] * row_bytes,
-            rows.values + rows.cells[i] * rows.value_stride_bytes, row_bytes);
+  const std::byte* from = rows.stored_values + rows.rows[i] * row_bytes;
+  std::byte* to = rows.values + rows.cells[i] * rows.value_stride_bytes;
+  const std::size_t element_bytes = ElementBytes(rows.format.type);
+  if (rows.value_element_stride_bytes == element_bytes) return CopyBytes(from, to, row_bytes);
+  for (std::size_t e = 0; e < rows.row_elements(); ++e) {
+    std::memcpy(to + e * rows.value_element_stride_bytes, from + e * element_bytes, element_bytes);
+  }
 }
 
 }  // namespace
@@ -422,10 +465,8 @@ void CompleteRows(const RotationTable& table, const RowRotations& rotations, con
                   const CompletionUpdate& update) {
   CheckChunkRows(table, rotations, rows);
   KVC_ASSERT(update.rank >= 1 && update.rank <= kCompletionRankMax);
-  if (rows.value_element_stride_bytes != ElementBytes(rows.format.type)) {
-    return CompleteRowsReference(table, rotations, rows, update);
-  }
-  const bool no_gain = scalar::AllZero(update.gain, update.rank * 2 * rows.row_elements());
+  KVC_ASSERT(update.gain_stride >= 2 * rows.row_elements());
+  const bool no_gain = scalar::NoGain(update, 2 * rows.row_elements());
   for (std::size_t i = 0; i < rows.row_count; ++i) {
     if (no_gain || scalar::AllZero(update.loadings + rows.rows[i] * update.rank, update.rank)) {
       PlaceRow(table, rows, i);

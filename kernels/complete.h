@@ -65,7 +65,8 @@ struct ChunkRows {
 
   // Cell c's key at keys + c * key_stride_bytes. Element e of its value at
   // values + c * value_stride_bytes + e * value_element_stride_bytes: a cache of transposed values
-  // has one element as the stride of cells. That is served by plain code only.
+  // has one element as the stride of cells. It is written element by element, and measured by plain
+  // code.
   std::byte* keys = nullptr;
   std::byte* values = nullptr;
   std::size_t key_stride_bytes = 0;
@@ -80,7 +81,11 @@ struct ChunkRows {
 struct CompletionUpdate {
   std::uint32_t rank = 0;           // 1 to kCompletionRankMax
   const float* loadings = nullptr;  // U: [row of the chunk][rank]
-  const float* gain = nullptr;      // g: [rank][2 * row_elements], K beside V
+  // g: [rank][gain_stride], of which 2 * row_elements count, K beside V. Where the stride is a
+  // multiple of 1024 and the rank above 8, rows of g fall into the same sets of a CPU's cache; 32
+  // more are worth a tenth.
+  const float* gain = nullptr;
+  std::size_t gain_stride = 0;
 };
 
 // Writes the corrected rows into their cells.

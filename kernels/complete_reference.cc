@@ -34,8 +34,7 @@ void CompleteRowsOf(const RotationTable& table, const RowRotations& rotations, c
                     const CompletionUpdate& update) {
   constexpr std::size_t kBytes = ElementBytes(kType);
   const std::size_t elements = job.row_elements();
-  const std::size_t gain_stride = 2 * elements;
-  const bool no_gain = scalar::AllZero(update.gain, update.rank * gain_stride);
+  const bool no_gain = scalar::NoGain(update, 2 * elements);
   for (std::size_t i = 0; i < job.row_count; ++i) {
     const std::size_t row = job.rows[i];
     const float* loadings = update.loadings + row * update.rank;
@@ -54,7 +53,7 @@ void CompleteRowsOf(const RotationTable& table, const RowRotations& rotations, c
       continue;
     }
     const auto correction = [&](std::size_t column) {
-      return scalar::Correction(loadings, update.gain + column, update.rank, gain_stride);
+      return scalar::Correction(loadings, update.gain + column, update.rank, update.gain_stride);
     };
     const std::size_t angles = row * rotations.pair_count();
     ForEveryElement(

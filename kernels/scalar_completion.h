@@ -10,6 +10,7 @@
 #include <cmath>
 #include <cstddef>
 
+#include "kernels/complete.h"
 #include "kernels/scalar_rotation.h"
 
 namespace kvcommons::scalar {
@@ -30,6 +31,14 @@ inline float Correction(const float* loadings, const float* gain, std::size_t ra
 
 inline bool AllZero(const float* values, std::size_t count) {
   return std::all_of(values, values + count, [](float value) { return value == 0; });
+}
+
+// Stops at the first number that is not zero, which is mostly the first.
+inline bool NoGain(const CompletionUpdate& update, std::size_t columns) {
+  for (std::size_t k = 0; k < update.rank; ++k) {
+    if (!AllZero(update.gain + k * update.gain_stride, columns)) return false;
+  }
+  return true;
 }
 
 template <ElementType kType>

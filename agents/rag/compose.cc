@@ -400,7 +400,7 @@ void Composer::Complete(const LayerView& view, std::size_t index,
                completion->gain.data());
     }
     CompleteRows(to_prompt, rotations_, RowsOf(view, profile, part, rows, cells),
-                 {chunk.rank, loadings_of(part), completion->gain.data()});
+                 {chunk.rank, loadings_of(part), completion->gain.data(), 2 * elements});
     report.corrected_rows += rows.size();
     first += part.block_tokens;
   }
