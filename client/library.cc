@@ -13,31 +13,11 @@
 namespace kvcommons {
 namespace {
 
-std::string TextOf(capnp::Text::Reader text) { return std::string(text.cStr(), text.size()); }
-
 template <typename List>
 std::vector<TokenId> TokensOf(const List& list) {
   std::vector<TokenId> tokens(list.size());
   for (unsigned i = 0; i < list.size(); ++i) tokens[i] = list[i];
   return tokens;
-}
-
-RootKind KindOf(std::uint8_t kind) {
-  return kind <= kMaxRootKind ? static_cast<RootKind>(kind) : RootKind::kEmpty;
-}
-
-LibraryListing ListingOf(rpc::LibraryDocument::Reader message) {
-  LibraryListing listing;
-  listing.name = TextOf(message.getName());
-  listing.content_key = HexOf(message.getContentKey());
-  listing.tokens = message.getTokenCount();
-  listing.created_us = message.getCreatedUs();
-  for (const auto name : message.getRelated()) listing.related.push_back(TextOf(name));
-  for (const auto variant : message.getVariants()) {
-    listing.variants.push_back({KindOf(variant.getKind()), HexOf(variant.getRoot()),
-                                variant.getPrefaces(), variant.getPrepareUs(), variant.getReady()});
-  }
-  return listing;
 }
 
 class WorkHandleImpl final : public WorkHandle {
@@ -46,8 +26,8 @@ class WorkHandleImpl final : public WorkHandle {
                  std::shared_ptr<const ModelProfile> profile, rpc::Work::Client work,
                  rpc::WorkDescription::Reader description)
       : connection_(std::move(connection)), profile_(std::move(profile)), work_(kj::mv(work)) {
-    name = TextOf(description.getName());
-    kind = KindOf(description.getKind());
+    name = TextFrom(description.getName());
+    kind = RootKindOf(description.getKind());
     tokens = TokensOf(description.getTokens());
     for (const auto preface : description.getPrefaces()) prefaces.push_back(TokensOf(preface));
   }

@@ -93,10 +93,16 @@ class Library {
   Result<PutOutcome> Put(std::string name, TokenList tokens, std::vector<std::string> related);
   // False: there was none. Blocks.
   Result<bool> Remove(const std::string& name);
+  Result<bool> Remove(const DocumentKey& key);
   std::optional<LibraryDocument> Get(const std::string& name) const;
-  // The first `limit` documents by age, under the lock: `visit` must not call back.
-  void Visit(std::size_t limit,
-             const std::function<void(const LibraryDocument&, const ContentKey&)>& visit) const;
+  struct Listed {
+    LibraryDocument document;  // without tokens
+    ContentKey content;
+    std::size_t token_count = 0;
+  };
+  static Listed ListedAs(const LibraryDocument& document, const ContentKey& content);
+  // The first `limit` documents, oldest first but for those whose preparation was given back.
+  std::vector<Listed> List(std::size_t limit) const;
   // What is held of these chunks of a prompt. REQUIRES: they lie in `tokens`.
   std::vector<CanonicalChunk> Find(std::span<const TokenId> tokens,
                                    std::span<const ChunkRange> chunks, const PrefaceRoots& roots,
