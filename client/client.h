@@ -189,8 +189,8 @@ struct LibraryListing {
   std::string content_key;  // 32 hex digits
   std::uint32_t tokens = 0;
   std::int64_t created_us = 0;
-  std::vector<std::string> related;
-  std::vector<Variant> variants;  // of one library's prefaces, or of all
+  std::vector<std::string> related;  // empty in lists
+  std::vector<Variant> variants;     // of one library's prefaces, or of all
   // Of Client::ListLibrary only: what Client::Remove takes, and the model. 32 hex digits each.
   std::string key, fingerprint;
 };

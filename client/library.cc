@@ -1,6 +1,7 @@
 #include "client/library.h"
 
 #include <algorithm>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -33,7 +34,7 @@ class WorkHandleImpl final : public WorkHandle {
   }
 
   ~WorkHandleImpl() noexcept override {
-    work_ = nullptr;
+    work_.reset();
     connection_->Push();
   }
   WorkHandleImpl(const WorkHandleImpl&) = delete;
@@ -87,7 +88,7 @@ class WorkHandleImpl final : public WorkHandle {
                              std::uint64_t prepare_us, UploadAck ack, bool finish) {
     bool answered = false;
     const auto stored = connection_->Guarded("commit", [&]() -> Result<std::uint32_t> {
-      auto request = KJ_ASSERT_NONNULL(work_).commitRequest();
+      auto request = work_.value().commitRequest();
       auto blocks = request.initBlocks(static_cast<unsigned>(batch.size()));
       for (unsigned i = 0; i < blocks.size(); ++i) {
         blocks[i].setIndex(batch[i].index);
@@ -109,7 +110,7 @@ class WorkHandleImpl final : public WorkHandle {
 
   std::shared_ptr<Connection> connection_;
   std::shared_ptr<const ModelProfile> profile_;
-  kj::Maybe<rpc::Work::Client> work_;
+  std::optional<rpc::Work::Client> work_;
 };
 
 class LibraryHandleImpl final : public LibraryHandle {

@@ -4,7 +4,6 @@
 #include <array>
 
 #include "base/assert.h"
-#include "daemon/wire.h"
 
 namespace kvcommons {
 namespace {
@@ -150,8 +149,9 @@ Result<Library::PutOutcome> Library::Put(std::string name, TokenList tokens,
   PutOutcome outcome;
   outcome.content = content;
   if (before && before->tokens == document.tokens) {
+    const bool is_change = before->related != document.related;
     before->related = std::move(document.related);
-    KVC_FAIL_IF_ERROR(Replace(*before));
+    if (is_change) KVC_FAIL_IF_ERROR(Replace(*before));
     outcome.document = std::move(*before);
     outcome.document.tokens.clear();
     return outcome;
@@ -241,7 +241,6 @@ Library::Listed Library::ListedAs(const LibraryDocument& document, const Content
   listed.document.name = document.name;
   listed.document.fingerprint = document.fingerprint;
   listed.document.created_us = document.created_us;
-  listed.document.related = document.related;
   listed.document.variants = document.variants;
   listed.content = content;
   listed.token_count = document.tokens.size();

@@ -219,7 +219,7 @@ struct LibraryDocument {
   contentKey @1 :Hash128;
   tokenCount @2 :UInt32;
   createdUs @3 :Int64;
-  related @4 :List(Text);
+  related @4 :List(Text);           # empty in lists
   variants @5 :List(LibraryVariant);  # of this library's prefaces
 }
 

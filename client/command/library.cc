@@ -38,7 +38,7 @@ json ToJson(const LibraryListing& listing) {
   return {{"key", listing.key},           {"name", listing.name},
           {"model", listing.fingerprint}, {"content_key", listing.content_key},
           {"tokens", listing.tokens},     {"created_us", listing.created_us},
-          {"related", listing.related},   {"variants", variants}};
+          {"variants", variants}};
 }
 
 int List(const CommandContext& context, const std::vector<LibraryListing>& texts) {
