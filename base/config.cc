@@ -3,6 +3,7 @@
 #include <toml++/toml.h>
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <filesystem>
 #include <fstream>
@@ -168,8 +169,12 @@ Result<Named> ReadFile(const std::string& path, std::span<const std::string> kno
         values[name] = string->get();
       } else if (const auto* integer = node.as_integer()) {
         values[name] = std::to_string(integer->get());
+      } else if (const auto* decimal = node.as_floating_point()) {
+        std::array<char, 32> digits;
+        const auto end = std::to_chars(digits.begin(), digits.end(), decimal->get()).ptr;
+        values[name] = std::string(digits.begin(), end);
       } else {
-        return Fail(InvalidArgument(path + ": " + name + " must be a string or an integer"));
+        return Fail(InvalidArgument(path + ": " + name + " must be a string or a number"));
       }
     }
   } catch (const toml::parse_error& failure) {
@@ -381,7 +386,7 @@ std::string Config::Print() const {
         line.insert(setting.name, off ? std::string("off") : value.text);
         break;
       case Setting::Kind::kDecimal:
-        line.insert(setting.name, DecimalText(value.number));
+        line.insert(setting.name, static_cast<double>(value.number) / 1e3);
         break;
       case Setting::Kind::kBytes:
       case Setting::Kind::kInteger:

@@ -40,6 +40,12 @@ const std::vector<Setting>& Table() {
        .default_text = "10",
        .min = 1,
        .max = 100},
+      {.name = "share",
+       .sentence = "Share.",
+       .kind = Kind::kDecimal,
+       .default_text = "0.25",
+       .min = 1,
+       .max = 2500},
       {.name = "log_level",
        .sentence = "Level.",
        .kind = Kind::kChoice,
@@ -109,7 +115,12 @@ INSTANTIATE_TEST_SUITE_P(
                     Bound{"--max-leases=-1", false}, Bound{"--max-leases=7x", false},
                     Bound{"--data-dir=/2345678", true}, Bound{"--data-dir=/23456789", false},
                     Bound{"--data-dir=", false}, Bound{"--log-level=error", true},
-                    Bound{"--log-level=loud", false}));
+                    Bound{"--log-level=loud", false}, Bound{"--share=0.001", true},
+                    Bound{"--share=0", false}, Bound{"--share=2.5", true},
+                    Bound{"--share=2.501", false}, Bound{"--share=1", true},
+                    Bound{"--share=1.", false}, Bound{"--share=.5", false},
+                    Bound{"--share=1.0005", false}, Bound{"--share=1e-1", false},
+                    Bound{"--share=-1", false}));
 
 TEST_P(ConfigBoundTest, IsKept) {
   const auto config = Load({GetParam().argument});
@@ -123,6 +134,15 @@ TEST(ConfigTest, ARefusalNamesNameValueRangeAndSource) {
             "log_level is 'loud' (flag --log-level); allowed: info, error");
   EXPECT_EQ(Load({"--disk", "0"}).error().message(),
             "disk is '0' (flag --disk); allowed: 64 MiB to 4 GiB, or off");
+}
+
+TEST_F(ConfigFileTest, ADecimalCountsThousandthsWhereverItComesFrom) {
+  EXPECT_EQ(Load({})->Number("share"), 250u);
+  EXPECT_EQ(Load({"--share", "0.5"})->Number("share"), 500u);
+  EXPECT_EQ(Load({"--config", Write("share = 0.125\n")})->Number("share"), 125u);
+  EXPECT_EQ(Load({"--config", Write("share = 2\n")})->Number("share"), 2000u);
+  EXPECT_EQ(Load({"--share", "3"}).error().message(),
+            "share is '3' (flag --share); allowed: 0.001 to 2.5");
 }
 
 TEST(ConfigTest, OffReadsAsZero) { EXPECT_EQ(Load({"--disk", "off"})->Number("disk"), 0u); }
@@ -141,7 +161,7 @@ TEST_F(ConfigFileTest, WhatIsWrongInTheFileIsRefused) {
   EXPECT_THAT(Load({"--config", Write("memroy = 1")}).error().message(),
               testing::HasSubstr("key 'memroy' is unknown; did you mean 'memory'?"));
   EXPECT_THAT(Load({"--config", Write("memory = [1]")}).error().message(),
-              testing::HasSubstr("memory must be a string or an integer"));
+              testing::HasSubstr("memory must be a string or a number"));
   EXPECT_THAT(Load({"--config", Write("\nmemory = = 1")}).error().message(),
               testing::HasSubstr("line 2"));
   EXPECT_THAT(Load({"--config", Write("memory = 5")}).error().message(),

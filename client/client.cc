@@ -159,6 +159,22 @@ class ClientImpl final : public Client {
     });
   }
 
+  Result<std::vector<LibraryListing>> ListLibrary(std::uint32_t limit) override {
+    return connection_->Guarded("listLibrary", [&]() -> Result<std::vector<LibraryListing>> {
+      auto request = session().listLibraryRequest();
+      request.setLimit(limit);
+      auto response = connection_->Await(request.send());
+      if (response.hasError()) return Fail(StatusOf(response.getError()));
+      std::vector<LibraryListing> list;
+      for (const auto message : response.getDocuments()) {
+        LibraryListing& listing = list.emplace_back(ListingOf(message.getDocument()));
+        listing.key = TextFrom(message.getKey());
+        listing.fingerprint = HexOf(message.getFingerprint());
+      }
+      return list;
+    });
+  }
+
   Result<bool> Remove(const std::string& key) override {
     return connection_->Guarded("remove", [&]() -> Result<bool> {
       auto request = session().removeRequest();

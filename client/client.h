@@ -176,6 +176,24 @@ struct DocumentListing {
   std::uint32_t tokens = 0;
   std::int64_t created_us = 0;
 };
+// A text of a library: client/library.h.
+struct LibraryListing {
+  struct Variant {
+    RootKind kind = RootKind::kEmpty;
+    std::string root;  // 32 hex digits
+    std::uint32_t prefaces = 0;
+    std::uint64_t prepare_us = 0;
+    bool ready = false;
+  };
+  std::string name;
+  std::string content_key;  // 32 hex digits
+  std::uint32_t tokens = 0;
+  std::int64_t created_us = 0;
+  std::vector<std::string> related;  // empty in lists
+  std::vector<Variant> variants;     // of one library's prefaces, or of all
+  // Of Client::ListLibrary only: what Client::Remove takes, and the model. 32 hex digits each.
+  std::string key, fingerprint;
+};
 struct Listing {
   std::vector<BlockListing> blocks;
   std::vector<DocumentListing> documents;
@@ -192,6 +210,8 @@ class Client {
   virtual Status Ping() = 0;
   virtual Result<std::string> StatsJson() = 0;
   virtual Result<Listing> List(std::uint32_t limit) = 0;
+  // Texts of the tenant's libraries, of all models and prefaces.
+  virtual Result<std::vector<LibraryListing>> ListLibrary(std::uint32_t limit) = 0;
   virtual Result<bool> Remove(const std::string& key) = 0;
   virtual Status Flush() = 0;
   struct VerifyReport {

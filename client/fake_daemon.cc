@@ -121,6 +121,82 @@ class PlanServer final : public rpc::Plan::Server {
   std::shared_ptr<Staging> staging_;
 };
 
+void FillLibraryDocument(rpc::LibraryDocument::Builder document) {
+  document.setName("paper.txt");
+  document.initContentKey().setLow(1);
+  document.setTokenCount(20);
+  document.setCreatedUs(1'700'000'000'000'000);
+  auto variants = document.initVariants(1);
+  variants[0].setKind(static_cast<std::uint8_t>(RootKind::kMean));
+  variants[0].initRoot().setLow(2);
+  variants[0].setPrefaces(8);
+  variants[0].setPrepareUs(1'500'000);
+  variants[0].setReady(true);
+}
+
+// Records what is committed, as a plan's pieces.
+class WorkServer final : public rpc::Work::Server {
+ public:
+  WorkServer(State& state, std::shared_ptr<Staging> staging)
+      : state_(state), staging_(std::move(staging)) {}
+
+  kj::Promise<void> commit(CommitContext context) override {
+    const auto params = context.getParams();
+    if (!state_.script.commit.ok()) {
+      FillError(state_.script.commit, context.getResults().initError());
+      return kj::READY_NOW;
+    }
+    FakeDaemon::SeenCommit seen;
+    for (const auto block : params.getBlocks()) {
+      seen.pieces.push_back(
+          {block.getIndex(), block.getOffset(), staging_->data[block.getOffset()]});
+    }
+    seen.ack = params.getAck();
+    seen.finish = params.getFinish();
+    context.getResults().setStored(params.getBlocks().size());
+    std::lock_guard lock(state_.mutex);
+    state_.commits.push_back(std::move(seen));
+    return kj::READY_NOW;
+  }
+
+ private:
+  State& state_;
+  std::shared_ptr<Staging> staging_;
+};
+
+class LibraryServer final : public rpc::Library::Server {
+ public:
+  LibraryServer(State& state, std::shared_ptr<Staging> staging)
+      : state_(state), staging_(std::move(staging)) {}
+
+  kj::Promise<void> put(PutContext context) override {
+    FillLibraryDocument(context.getResults().initDocument());
+    context.getResults().setIsNew(true);
+    return kj::READY_NOW;
+  }
+  // 20 tokens: a full block and a short one.
+  kj::Promise<void> nextWork(NextWorkContext context) override {
+    auto results = context.getResults();
+    auto work = results.initDescription();
+    work.setName("paper.txt");
+    work.setKind(static_cast<std::uint8_t>(RootKind::kMean));
+    work.initTokens(20);
+    work.initPrefaces(2).init(1, 3);
+    results.setWork(kj::heap<WorkServer>(state_, staging_));
+    return kj::READY_NOW;
+  }
+  kj::Promise<void> plan(PlanContext context) override {
+    auto results = context.getResults();
+    state_.script.plan(context.getParams().getRequest(), results.initReply());
+    results.setPlan(kj::heap<PlanServer>(state_, staging_));
+    return kj::READY_NOW;
+  }
+
+ private:
+  State& state_;
+  std::shared_ptr<Staging> staging_;
+};
+
 class ModelServer final : public rpc::Model::Server {
  public:
   ModelServer(State& state, std::shared_ptr<Staging> staging)
@@ -134,6 +210,19 @@ class ModelServer final : public rpc::Model::Server {
   }
   kj::Promise<void> lookup(LookupContext context) override {
     context.getResults().setExactTokens(context.getParams().getTokens().size());
+    return kj::READY_NOW;
+  }
+  kj::Promise<void> openLibrary(OpenLibraryContext context) override {
+    context.getResults().setLibrary(kj::heap<LibraryServer>(state_, staging_));
+    return kj::READY_NOW;
+  }
+  kj::Promise<void> reportQuality(ReportQualityContext context) override {
+    auto quality = context.getResults().initQuality();
+    quality.setSamples(1);
+    quality.setMeanKl(context.getParams().getKl());
+    quality.setMeanTop1(context.getParams().getTop1());
+    quality.setEnabled(false);
+    quality.setReason("told so");
     return kj::READY_NOW;
   }
   kj::Promise<void> removeDocument(RemoveDocumentContext context) override {
@@ -211,9 +300,16 @@ class SessionServer final : public rpc::Session::Server {
     documents[0].setCreatedUs(1'700'000'000'000'000);
     return kj::READY_NOW;
   }
+  kj::Promise<void> listLibrary(ListLibraryContext context) override {
+    auto documents = context.getResults().initDocuments(1);
+    documents[0].setKey("0123456789abcdef0123456789abcdef");
+    FillLibraryDocument(documents[0].initDocument());
+    return kj::READY_NOW;
+  }
   kj::Promise<void> remove(RemoveContext context) override {
     const auto key = context.getParams().getKey();
     context.getResults().setRemoved(key == "00112233445566778899aabbccddeeff" ||
+                                    key == "0123456789abcdef0123456789abcdef" ||
                                     key == "ffeeddccbbaa99887766554433221100");
     return kj::READY_NOW;
   }

@@ -1,6 +1,7 @@
 #include "client/library.h"
 
 #include <algorithm>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -13,31 +14,11 @@
 namespace kvcommons {
 namespace {
 
-std::string TextOf(capnp::Text::Reader text) { return std::string(text.cStr(), text.size()); }
-
 template <typename List>
 std::vector<TokenId> TokensOf(const List& list) {
   std::vector<TokenId> tokens(list.size());
   for (unsigned i = 0; i < list.size(); ++i) tokens[i] = list[i];
   return tokens;
-}
-
-RootKind KindOf(std::uint8_t kind) {
-  return kind <= kMaxRootKind ? static_cast<RootKind>(kind) : RootKind::kEmpty;
-}
-
-LibraryListing ListingOf(rpc::LibraryDocument::Reader message) {
-  LibraryListing listing;
-  listing.name = TextOf(message.getName());
-  listing.content_key = HexOf(message.getContentKey());
-  listing.tokens = message.getTokenCount();
-  listing.created_us = message.getCreatedUs();
-  for (const auto name : message.getRelated()) listing.related.push_back(TextOf(name));
-  for (const auto variant : message.getVariants()) {
-    listing.variants.push_back({KindOf(variant.getKind()), HexOf(variant.getRoot()),
-                                variant.getPrefaces(), variant.getPrepareUs(), variant.getReady()});
-  }
-  return listing;
 }
 
 class WorkHandleImpl final : public WorkHandle {
@@ -46,14 +27,14 @@ class WorkHandleImpl final : public WorkHandle {
                  std::shared_ptr<const ModelProfile> profile, rpc::Work::Client work,
                  rpc::WorkDescription::Reader description)
       : connection_(std::move(connection)), profile_(std::move(profile)), work_(kj::mv(work)) {
-    name = TextOf(description.getName());
-    kind = KindOf(description.getKind());
+    name = TextFrom(description.getName());
+    kind = RootKindOf(description.getKind());
     tokens = TokensOf(description.getTokens());
     for (const auto preface : description.getPrefaces()) prefaces.push_back(TokensOf(preface));
   }
 
   ~WorkHandleImpl() noexcept override {
-    work_ = nullptr;
+    work_.reset();
     connection_->Push();
   }
   WorkHandleImpl(const WorkHandleImpl&) = delete;
@@ -107,7 +88,7 @@ class WorkHandleImpl final : public WorkHandle {
                              std::uint64_t prepare_us, UploadAck ack, bool finish) {
     bool answered = false;
     const auto stored = connection_->Guarded("commit", [&]() -> Result<std::uint32_t> {
-      auto request = KJ_ASSERT_NONNULL(work_).commitRequest();
+      auto request = work_.value().commitRequest();
       auto blocks = request.initBlocks(static_cast<unsigned>(batch.size()));
       for (unsigned i = 0; i < blocks.size(); ++i) {
         blocks[i].setIndex(batch[i].index);
@@ -129,7 +110,7 @@ class WorkHandleImpl final : public WorkHandle {
 
   std::shared_ptr<Connection> connection_;
   std::shared_ptr<const ModelProfile> profile_;
-  kj::Maybe<rpc::Work::Client> work_;
+  std::optional<rpc::Work::Client> work_;
 };
 
 class LibraryHandleImpl final : public LibraryHandle {

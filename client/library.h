@@ -29,22 +29,6 @@ struct LibraryPrefaces {
   std::uint32_t preface_tokens = 512;         // the most of one passage
 };
 
-struct LibraryListing {
-  struct Variant {
-    RootKind kind = RootKind::kEmpty;
-    std::string root;  // 32 hex digits
-    std::uint32_t prefaces = 0;
-    std::uint64_t prepare_us = 0;
-    bool ready = false;
-  };
-  std::string name;
-  std::string content_key;  // 32 hex digits
-  std::uint32_t tokens = 0;
-  std::int64_t created_us = 0;
-  std::vector<std::string> related;
-  std::vector<Variant> variants;  // of this library's prefaces
-};
-
 struct LibraryStatus {
   std::uint32_t documents = 0;
   std::array<std::uint32_t, kMaxRootKind + 1> ready{};  // documents, by RootKind

@@ -108,6 +108,8 @@ Status ReadPieces(rpc::PlanReply::Reader reply, const ModelProfile& profile,
 
 }  // namespace
 
+std::string TextFrom(capnp::Text::Reader text) { return Text(text); }
+
 Status StatusOf(rpc::Error::Reader error) {
   const std::uint8_t code = error.getCode();
   if (code == 0 || code > static_cast<std::uint8_t>(Code::kInternal)) {
@@ -278,6 +280,24 @@ Status ReadPlan(rpc::PlanReply::Reader reply, const ModelProfile& profile, std::
   plan.parent_revision = reply.getParentRevision();
   plan.explanation = Text(reply.getExplanation());
   return Status();
+}
+
+RootKind RootKindOf(std::uint8_t kind) {
+  return kind <= kMaxRootKind ? static_cast<RootKind>(kind) : RootKind::kEmpty;
+}
+
+LibraryListing ListingOf(rpc::LibraryDocument::Reader message) {
+  LibraryListing listing;
+  listing.name = Text(message.getName());
+  listing.content_key = HexOf(message.getContentKey());
+  listing.tokens = message.getTokenCount();
+  listing.created_us = message.getCreatedUs();
+  for (const auto name : message.getRelated()) listing.related.push_back(Text(name));
+  for (const auto variant : message.getVariants()) {
+    listing.variants.push_back({RootKindOf(variant.getKind()), HexOf(variant.getRoot()),
+                                variant.getPrefaces(), variant.getPrepareUs(), variant.getReady()});
+  }
+  return listing;
 }
 
 Listing ListingOf(capnp::List<rpc::BlockInfo>::Reader blocks,

@@ -43,6 +43,10 @@ Status ReadPlan(rpc::PlanReply::Reader reply, const ModelProfile& profile, std::
                 const SlabFinder& find_slab, PlanHandle& plan,
                 std::vector<std::shared_ptr<Mapping>>& slabs);
 
+std::string TextFrom(capnp::Text::Reader text);
+// kEmpty: one that this client does not know.
+RootKind RootKindOf(std::uint8_t kind);
+LibraryListing ListingOf(rpc::LibraryDocument::Reader message);
 Listing ListingOf(capnp::List<rpc::BlockInfo>::Reader blocks,
                   capnp::List<rpc::DocumentInfo>::Reader documents);
 

@@ -101,7 +101,8 @@ Status Daemon::StartHttp() {
 
 HttpReply Daemon::Answer(std::string_view target) const {
   if (target == "/metrics") {
-    return {200, "text/plain; version=0.0.4; charset=utf-8", metrics_.Text(store_->GetStats())};
+    return {200, "text/plain; version=0.0.4; charset=utf-8",
+            metrics_.Text(store_->GetStats(), quality_)};
   }
   if (target == "/readyz") {
     return ready_ ? HttpReply{200, "application/json", "{\"status\":\"ready\"}\n"}

@@ -4,7 +4,6 @@
 #include <array>
 
 #include "base/assert.h"
-#include "daemon/wire.h"
 
 namespace kvcommons {
 namespace {
@@ -150,8 +149,9 @@ Result<Library::PutOutcome> Library::Put(std::string name, TokenList tokens,
   PutOutcome outcome;
   outcome.content = content;
   if (before && before->tokens == document.tokens) {
+    const bool is_change = before->related != document.related;
     before->related = std::move(document.related);
-    KVC_FAIL_IF_ERROR(Replace(*before));
+    if (is_change) KVC_FAIL_IF_ERROR(Replace(*before));
     outcome.document = std::move(*before);
     outcome.document.tokens.clear();
     return outcome;
@@ -176,7 +176,10 @@ Result<Library::PutOutcome> Library::Put(std::string name, TokenList tokens,
 }
 
 Result<bool> Library::Remove(const std::string& name) {
-  const DocumentKey key = model_->hasher.KeyOfLibraryDocument(name);
+  return Remove(model_->hasher.KeyOfLibraryDocument(name));
+}
+
+Result<bool> Library::Remove(const DocumentKey& key) {
   MutexLock write_lock(write_mutex_);
   ContentKey content;
   {
@@ -221,15 +224,27 @@ std::optional<LibraryDocument> Library::Get(const std::string& name) const {
   return entry == nullptr ? std::nullopt : std::optional(entry->document);
 }
 
-void Library::Visit(
-    std::size_t limit,
-    const std::function<void(const LibraryDocument&, const ContentKey&)>& visit) const {
+std::vector<Library::Listed> Library::List(std::size_t limit) const {
+  std::vector<Listed> list;
   MutexLock lock(mutex_);
   for (const auto& [turn, key] : order_) {
-    if (limit-- == 0) return;
+    if (list.size() >= limit) break;
     const Entry* const entry = FindEntry(key);
-    visit(entry->document, entry->content);
+    list.push_back(ListedAs(entry->document, entry->content));
   }
+  return list;
+}
+
+Library::Listed Library::ListedAs(const LibraryDocument& document, const ContentKey& content) {
+  Listed listed;
+  listed.document.document = document.document;
+  listed.document.name = document.name;
+  listed.document.fingerprint = document.fingerprint;
+  listed.document.created_us = document.created_us;
+  listed.document.variants = document.variants;
+  listed.content = content;
+  listed.token_count = document.tokens.size();
+  return listed;
 }
 
 // --- Prompts

@@ -13,7 +13,6 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
-#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -41,9 +40,8 @@ inline constexpr VariantMask kAllVariants = (2u << kMaxRootKind) - 2;  // not kE
 inline constexpr VariantMask kPreparedVariants =
     MaskOf(RootKind::kSystem) | MaskOf(RootKind::kMean) | MaskOf(RootKind::kNear);
 
-// What is prepared once at a time: the content key, or the document's key for `near`; the kind and
-// the preface set.
-using LibraryClaim = std::tuple<std::array<std::uint8_t, 16>, RootKind, RootId>;
+// What is prepared once at a time: a text, the kind and the preface set.
+using LibraryClaim = std::tuple<ContentKey, RootKind, RootId>;
 
 // A claimed preparation.
 struct LibraryWork {
@@ -93,10 +91,16 @@ class Library {
   Result<PutOutcome> Put(std::string name, TokenList tokens, std::vector<std::string> related);
   // False: there was none. Blocks.
   Result<bool> Remove(const std::string& name);
+  Result<bool> Remove(const DocumentKey& key);
   std::optional<LibraryDocument> Get(const std::string& name) const;
-  // The first `limit` documents by age, under the lock: `visit` must not call back.
-  void Visit(std::size_t limit,
-             const std::function<void(const LibraryDocument&, const ContentKey&)>& visit) const;
+  struct Listed {
+    LibraryDocument document;  // without tokens, related names and counts: a list is long
+    ContentKey content;
+    std::size_t token_count = 0;
+  };
+  static Listed ListedAs(const LibraryDocument& document, const ContentKey& content);
+  // The first `limit` documents, oldest first but for those whose preparation was given back.
+  std::vector<Listed> List(std::size_t limit) const;
   // What is held of these chunks of a prompt. REQUIRES: they lie in `tokens`.
   std::vector<CanonicalChunk> Find(std::span<const TokenId> tokens,
                                    std::span<const ChunkRange> chunks, const PrefaceRoots& roots,
@@ -113,11 +117,10 @@ class Library {
   std::optional<LibraryWork> NextWork(const PrefaceRoots& roots, VariantMask wanted);
   // Gives a claim back.
   void Release(const LibraryWork& work, bool finished);
-  // Runs `store_blocks` while the document cannot change. kNotFound: it was removed or replaced.
-  // Blocks.
-  Status WithDocument(const LibraryWork& work, const std::function<Status()>& store_blocks);
-  // The same, and then makes the variant ready. Blocks.
-  Status Finish(const LibraryWork& work, const std::function<Status()>& store_blocks);
+  // kNotFound: the document, or one whose text the prefaces hold, was removed or replaced.
+  Status CheckCurrent(const LibraryWork& work) const;
+  // The blocks are stored: makes the variant ready, unless CheckCurrent() refuses. Blocks.
+  Status Finish(const LibraryWork& work);
   LibraryCounts Count(const PrefaceRoots& roots) const;
 
   const OpenedModel& model() const { return *model_; }
@@ -157,7 +160,6 @@ class Library {
   static Claim ClaimOf(const Entry& entry, const LibraryVariant& variant);
   LibraryWork MakeWork(const Entry& entry, const PrefaceRoots& roots, LibraryVariant variant) const
       REQUIRES(mutex_);
-  Status CheckCurrent(const LibraryWork& work) const EXCLUDES(mutex_);
 
   Store& store_;
   const Clock& clock_;

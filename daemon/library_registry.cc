@@ -23,6 +23,29 @@ Result<std::shared_ptr<Library>> LibraryRegistry::Open(
   return opened;
 }
 
+std::vector<LibraryRegistry::Listed> LibraryRegistry::List(const DomainId& domain,
+                                                           std::size_t limit) {
+  std::vector<Listed> list;
+  const auto secret = store_.SecretOf(domain);
+  if (!secret) return list;
+  for (const LibraryDocument& document : store_.ListLibraryDocuments(domain)) {
+    if (list.size() >= limit) break;
+    const ChainHasher hasher(*secret, document.fingerprint);
+    list.push_back(Library::ListedAs(document, hasher.ContentKeyOf(document.tokens)));
+  }
+  return list;
+}
+
+Result<bool> LibraryRegistry::Remove(const DomainId& domain, const DocumentKey& document) {
+  MutexLock lock(mutex_);
+  for (auto at = open_.lower_bound({domain, Fingerprint{}});
+       at != open_.end() && at->first.first == domain; ++at) {
+    auto removed = at->second->Remove(document);
+    if (!removed || *removed) return removed;
+  }
+  return store_.RemoveLibraryDocument(domain, document);
+}
+
 void LibraryRegistry::CloseIdle() {
   for (auto at = open_.begin(); at != open_.end();) {
     if (at->second.use_count() > 1) {

@@ -9,6 +9,7 @@
 #include <map>
 #include <memory>
 #include <utility>
+#include <vector>
 
 #include "base/clock.h"
 #include "base/mutex.h"
@@ -29,6 +30,11 @@ class LibraryRegistry {
 
   // kExhausted: kMaxOpen are in use, or they hold too much.
   Result<std::shared_ptr<Library>> Open(const std::shared_ptr<const OpenedModel>& model);
+  // Of all models of the tenant, those that are not open included.
+  using Listed = Library::Listed;
+  std::vector<Listed> List(const DomainId& domain, std::size_t limit);
+  // False: there was none.
+  Result<bool> Remove(const DomainId& domain, const DocumentKey& document);
   // Puts all counts on disk.
   void WriteBack();
 

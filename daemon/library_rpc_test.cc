@@ -422,13 +422,16 @@ TEST_F(LibraryRpcTest, DocumentsAreNamedListedAndRead) {
   const auto list = library.library().listRequest().send().wait(io_.waitScope);
   ASSERT_EQ(list.getDocuments().size(), 2u);
   EXPECT_EQ(list.getDocuments()[0].getName().cStr(), name);
-  EXPECT_STREQ(list.getDocuments()[1].getRelated()[0].cStr(), "x");
+  EXPECT_STREQ(list.getDocuments()[1].getName().cStr(), "b");
   auto get = library.library().getRequest();
   get.setName(name.c_str());
   const auto found = get.send().wait(io_.waitScope);
   ASSERT_TRUE(found.getFound());
   ASSERT_EQ(found.getTokens().size(), 40u);
   EXPECT_EQ(found.getTokens()[39], a_[39]);
+  get = library.library().getRequest();
+  get.setName("b");
+  EXPECT_STREQ(get.send().wait(io_.waitScope).getDocument().getRelated()[0].cStr(), "x");
   EXPECT_TRUE(library.Remove(name));
 }
 
@@ -547,6 +550,84 @@ TEST_F(LibraryRpcTest, AnEvictedVariantIsPreparedAgain) {
   EXPECT_EQ(library.PrepareAll(kMeanBit), "mean a");
   EXPECT_EQ(TestLibrary::Shape(library.Plan(prompt, {{0, 40}})),
             "canonical_mean 40, between_chunks 9");
+}
+
+TEST_F(LibraryRpcTest, ARuleWhoseCanaryFailsIsSwitchedOffCountedAndReset) {
+  TestDaemon daemon;
+  TestClient client(io_, daemon.socket());
+  auto model = client.OpenModel(shape_);
+  const auto report = [&](double kl) {
+    auto request = model.reportQualityRequest();
+    request.setRule("design");
+    request.setKl(kl);
+    request.setTop1(0.5);
+    return request.send().wait(io_.waitScope);
+  };
+  for (int i = 0; i < 15; ++i) EXPECT_TRUE(report(0.5).getQuality().getEnabled());
+  const auto off = report(0.5);
+  EXPECT_FALSE(off.getQuality().getEnabled());
+  EXPECT_EQ(off.getQuality().getSamples(), 16u);
+  EXPECT_THAT(off.getQuality().getReason().cStr(),
+              ::testing::HasSubstr("the limit is 0.250000 (canary_kl_max)"));
+  EXPECT_EQ(CodeOf(report(-1)), Code::kInvalidArgument);
+  const std::string stats =
+      client.Session().statsRequest().send().wait(io_.waitScope).getJson().cStr();
+  EXPECT_THAT(stats, ::testing::HasSubstr(R"("rule":"design","samples":16,"mean_kl":0.5)"));
+  const std::string metrics =
+      daemon.get().metrics().Text(daemon.get().store().GetStats(), daemon.get().quality());
+  EXPECT_THAT(metrics, ::testing::HasSubstr("kvcommons_quality_switched_off_total 1\n"));
+  EXPECT_THAT(metrics, ::testing::HasSubstr("rule=\"design\"} 0.5\n"));
+  auto reset = model.resetQualityRequest();
+  reset.setRule("design");
+  EXPECT_EQ(MessageOf(reset.send().wait(io_.waitScope)), "");
+  auto ask = model.qualityRequest();
+  ask.setRule("design");
+  EXPECT_TRUE(ask.send().wait(io_.waitScope).getQuality().getEnabled());
+}
+
+TEST_F(LibraryRpcTest, PreparationAndCanonicalRowsAreCounted) {
+  TestDaemon daemon;
+  TestClient client(io_, daemon.socket());
+  TestLibrary library(client, shape_);
+  library.Put("a", a_);
+  library.PrepareAll();
+  library.Plan(Joined({a_, question_}), {{0, 40}});
+  const std::string metrics =
+      daemon.get().metrics().Text(daemon.get().store().GetStats(), daemon.get().quality());
+  EXPECT_THAT(metrics,
+              ::testing::HasSubstr("kvcommons_planned_rows_total{kind=\"canonical\"} 40\n"));
+  EXPECT_THAT(metrics,
+              ::testing::HasSubstr("kvcommons_library_prepared_total{variant=\"mean\"} 1\n"));
+  EXPECT_THAT(metrics, ::testing::HasSubstr(
+                           "kvcommons_library_prepare_seconds_total{variant=\"mean\"} 0.001\n"));
+}
+
+TEST_F(LibraryRpcTest, ATextIsListedAndRemovedByItsKeyWithoutItsModel) {
+  TestDaemon daemon;
+  TestClient client(io_, daemon.socket());
+  TestLibrary library(client, shape_);
+  library.Put("a", a_);
+  library.PrepareAll();
+  const auto list = [&](TestClient& who) {
+    auto request = who.Session().listLibraryRequest();
+    request.setLimit(10);
+    return request.send().wait(io_.waitScope);
+  };
+  const auto listed = list(client);
+  ASSERT_EQ(listed.getDocuments().size(), 1u);
+  EXPECT_STREQ(listed.getDocuments()[0].getDocument().getName().cStr(), "a");
+  EXPECT_EQ(listed.getDocuments()[0].getDocument().getVariants().size(), 2u);
+  const auto remove = [&](TestClient& who) {
+    auto request = who.Session().removeRequest();
+    request.setKey(listed.getDocuments()[0].getKey());
+    return request.send().wait(io_.waitScope).getRemoved();
+  };
+  daemon.uid = 1001;
+  TestClient other(io_, daemon.socket());
+  EXPECT_EQ(list(other).getDocuments().size(), 0u);
+  EXPECT_FALSE(remove(other));
+  EXPECT_TRUE(remove(client));
+  EXPECT_EQ(library.GetStatus().getStatus().getDocuments(), 0u);
 }
 
 TEST_F(LibraryRpcTest, TheNumberOfLibrariesAndWorksOfASessionHasALimit) {

@@ -57,26 +57,22 @@ class LibraryTest : public testing::Test {
   void Prepare(RootKind kind, const std::function<void(BlockRecord&)>& change = nullptr) {
     auto work = library_->NextWork(*roots_, MaskOf(kind));
     ASSERT_TRUE(work.has_value());
-    const Status status = library_->Finish(*work, [&] {
-      for (std::size_t i = 0; i < work->keys.size(); ++i) {
-        BlockRecord record;
-        record.key = work->keys[i];
-        const std::size_t begin = 16 * i, end = std::min(begin + 16, work->tokens.size());
-        record.tokens.assign(work->tokens.begin() + static_cast<std::ptrdiff_t>(begin),
-                             work->tokens.begin() + static_cast<std::ptrdiff_t>(end));
-        record.fingerprint = model_->fingerprint;
-        record.domain = model_->tenant.domain;
-        record.storage_class = StorageClass::kCanonical;
-        record.origin = static_cast<Position>(begin);
-        record.planes = model_->planes;
-        if (change) change(record);
-        const std::vector<std::byte> bytes(record.block_bytes());
-        const auto put =
-            store_->Put(record.domain, {{Store::PutItem{record, bytes.data()}}}, Ack::kHeld);
-        if (!put) return put.error();
-      }
-      return Status();
-    });
+    for (std::size_t i = 0; i < work->keys.size(); ++i) {
+      BlockRecord record;
+      record.key = work->keys[i];
+      const std::size_t begin = 16 * i, end = std::min(begin + 16, work->tokens.size());
+      record.tokens.assign(work->tokens.begin() + static_cast<std::ptrdiff_t>(begin),
+                           work->tokens.begin() + static_cast<std::ptrdiff_t>(end));
+      record.fingerprint = model_->fingerprint;
+      record.domain = model_->tenant.domain;
+      record.storage_class = StorageClass::kCanonical;
+      record.origin = static_cast<Position>(begin);
+      record.planes = model_->planes;
+      if (change) change(record);
+      const std::vector<std::byte> bytes(record.block_bytes());
+      ASSERT_TRUE(store_->Put(record.domain, {{Store::PutItem{record, bytes.data()}}}, Ack::kHeld));
+    }
+    const Status status = library_->Finish(*work);
     ASSERT_TRUE(status.ok()) << status.ToString();
     library_->Release(*work, true);
   }

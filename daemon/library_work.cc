@@ -67,10 +67,8 @@ std::optional<LibraryVariant> Library::Wanted(const Entry& entry, const PrefaceR
 }
 
 Library::Claim Library::ClaimOf(const Entry& entry, const LibraryVariant& variant) {
-  // Documents of equal text are prepared together, unless their neighbours matter.
-  const bool is_near = variant.root.kind == RootKind::kNear;
-  return {is_near ? entry.document.document.bytes : entry.content.bytes, variant.root.kind,
-          variant.set};
+  // Of equal texts only one is prepared at a time: their blocks may have the same keys.
+  return {entry.content, variant.root.kind, variant.set};
 }
 
 LibraryWork Library::MakeWork(const Entry& entry, const PrefaceRoots& roots,
@@ -142,16 +140,9 @@ Status Library::CheckCurrent(const LibraryWork& work) const {
   return Status();
 }
 
-Status Library::WithDocument(const LibraryWork& work, const std::function<Status()>& store_blocks) {
+Status Library::Finish(const LibraryWork& work) {
   MutexLock write_lock(write_mutex_);
   KVC_RETURN_IF_ERROR(CheckCurrent(work));
-  return store_blocks();
-}
-
-Status Library::Finish(const LibraryWork& work, const std::function<Status()>& store_blocks) {
-  MutexLock write_lock(write_mutex_);
-  KVC_RETURN_IF_ERROR(CheckCurrent(work));
-  KVC_RETURN_IF_ERROR(store_blocks());
   const LibraryVariant& made = work.variant;
   std::vector<LibraryDocument> records;
   {

@@ -83,6 +83,38 @@ void AddStore(const Store::Stats& stats, std::vector<prometheus::MetricFamily>& 
       stats.disk.writable ? 1 : 0);
 }
 
+// Of models and rules, whoever uses them: no more than an operator reads.
+constexpr std::size_t kMaxQualityRows = 256;
+
+void AddQuality(const QualityGate& quality, std::vector<prometheus::MetricFamily>& families) {
+  using prometheus::MetricType;
+  families.push_back(Single("kvcommons_quality_switched_off_total",
+                            "Times that a canary switched a rule off.", MetricType::Counter,
+                            static_cast<double>(quality.switched_off_count())));
+  std::vector<QualityGate::Total> totals = quality.Totals();
+  if (totals.size() > kMaxQualityRows) totals.resize(kMaxQualityRows);
+  const auto add = [&](const char* name, const char* help, auto value_of) {
+    if (totals.empty()) return;
+    prometheus::MetricFamily family = Single(name, help, MetricType::Gauge, 0);
+    family.metric.clear();
+    for (const QualityGate::Total& total : totals) {
+      prometheus::ClientMetric metric;
+      metric.label = {{"model", total.fingerprint.ToHex()}, {"rule", total.rule}};
+      metric.gauge.value = static_cast<double>(value_of(total));
+      family.metric.push_back(std::move(metric));
+    }
+    families.push_back(std::move(family));
+  };
+  add("kvcommons_quality_samples", "Canaries in the windows.",
+      [](const QualityGate::Total& total) { return total.samples; });
+  add("kvcommons_quality_mean_kl", "Their mean KL divergence to full prefill, nats.",
+      [](const QualityGate::Total& total) { return total.mean_kl; });
+  add("kvcommons_quality_mean_top1", "Their mean top-1 agreement with full prefill.",
+      [](const QualityGate::Total& total) { return total.mean_top1; });
+  add("kvcommons_quality_enabled", "1: the rule is switched off for nobody.",
+      [](const QualityGate::Total& total) { return total.disabled == 0 ? 1 : 0; });
+}
+
 }  // namespace
 
 struct Metrics::Families {
@@ -97,6 +129,16 @@ struct Metrics::Families {
     return prometheus::BuildHistogram().Name(name).Help(help).Register(registry).Add(
         {}, prometheus::Histogram::BucketBoundaries{1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2,
                                                     0.1, 0.3, 1, 3});
+  }
+
+  std::array<prometheus::Counter*, kMaxRootKind + 1> PerVariant(const char* name,
+                                                                const char* help) {
+    std::array<prometheus::Counter*, kMaxRootKind + 1> counters{};
+    for (std::size_t kind = 1; kind < counters.size(); ++kind) {
+      const std::string_view variant = RootKindName(static_cast<RootKind>(kind));
+      counters[kind] = &Counter(name, help, {{"variant", std::string(variant)}});
+    }
+    return counters;
   }
 
   prometheus::Registry registry;
@@ -114,6 +156,8 @@ struct Metrics::Families {
       Counter("kvcommons_planned_rows_total", "Rows planned.", {{"kind", "exact"}});
   prometheus::Counter& moved_rows =
       Counter("kvcommons_planned_rows_total", "Rows planned.", {{"kind", "moved"}});
+  prometheus::Counter& canonical_rows =
+      Counter("kvcommons_planned_rows_total", "Rows planned.", {{"kind", "canonical"}});
   prometheus::Counter& computed_rows =
       Counter("kvcommons_planned_rows_total", "Rows planned.", {{"kind", "compute"}});
   prometheus::Counter& loaded =
@@ -126,6 +170,11 @@ struct Metrics::Families {
       Counter("kvcommons_committed_bytes_total", "Bytes that clients committed.");
   prometheus::Histogram& commit_seconds =
       Histogram("kvcommons_commit_seconds", "Time of a commit, the disk included when durable.");
+  // By RootKind.
+  std::array<prometheus::Counter*, kMaxRootKind + 1> prepared = PerVariant(
+      "kvcommons_library_prepared_total", "Canonical variants of documents that were prepared.");
+  std::array<prometheus::Counter*, kMaxRootKind + 1> prepare_seconds = PerVariant(
+      "kvcommons_library_prepare_seconds_total", "What preparing them took the workers.");
   std::array<prometheus::Counter*, kCodeCount> errors = [this] {
     std::array<prometheus::Counter*, kCodeCount> counters{};
     for (std::size_t i = 0; i < counters.size(); ++i) {
@@ -152,6 +201,7 @@ void Metrics::CountPlan(const PreparedPlan& plan, double took_us) {
   families_->plans.Increment();
   families_->exact_rows.Increment(plan.plan.exact_rows);
   families_->moved_rows.Increment(plan.plan.moved_rows);
+  families_->canonical_rows.Increment(plan.plan.canonical_rows);
   families_->computed_rows.Increment(plan.plan.computed_rows);
   families_->loaded.Increment(plan.loaded_blocks);
   families_->plan_seconds.Observe(took_us / 1e6);
@@ -162,6 +212,12 @@ void Metrics::CountCommit(const CommitReport& report, std::uint64_t bytes, doubl
   families_->stored.Increment(report.put.stored);
   families_->committed_bytes.Increment(static_cast<double>(bytes));
   families_->commit_seconds.Observe(took_us / 1e6);
+}
+
+void Metrics::CountPrepared(RootKind kind, std::uint64_t prepare_us) {
+  const auto index = static_cast<std::size_t>(kind);
+  families_->prepared[index]->Increment();
+  families_->prepare_seconds[index]->Increment(static_cast<double>(prepare_us) / 1e6);
 }
 
 void Metrics::CountError(Code code) {
@@ -176,9 +232,10 @@ std::uint64_t Metrics::lease_count() const {
   return static_cast<std::uint64_t>(families_->leases.Value());
 }
 
-std::string Metrics::Text(const Store::Stats& store) const {
+std::string Metrics::Text(const Store::Stats& store, const QualityGate& quality) const {
   std::vector<prometheus::MetricFamily> families = families_->registry.Collect();
   AddStore(store, families);
+  AddQuality(quality, families);
   return prometheus::TextSerializer().Serialize(families);
 }
 

@@ -10,7 +10,9 @@
 #include <memory>
 #include <string>
 
+#include "base/ids.h"
 #include "base/status.h"
+#include "daemon/quality.h"
 #include "store/store.h"
 
 namespace kvcommons {
@@ -32,13 +34,14 @@ class Metrics {
   void CountLease(int change);
   void CountPlan(const PreparedPlan& plan, double took_us);
   void CountCommit(const CommitReport& report, std::uint64_t bytes, double took_us);
+  void CountPrepared(RootKind kind, std::uint64_t prepare_us);
   void CountError(Code code);
 
   std::uint64_t plan_count() const;
   std::uint64_t lease_count() const;
 
-  // Prometheus text of the counters and of the store's figures.
-  std::string Text(const Store::Stats& store) const;
+  // Prometheus text of the counters, the store's figures, and how approximate rules do.
+  std::string Text(const Store::Stats& store, const QualityGate& quality) const;
 
  private:
   struct Families;

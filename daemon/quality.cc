@@ -92,6 +92,16 @@ Status QualityGate::Reset(const QualityKey& key) {
   return Status();
 }
 
+std::vector<QualityGate::Row> QualityGate::List(const DomainId& domain) const {
+  std::vector<Row> rows;
+  MutexLock lock(mutex_);
+  for (auto at = pairs_.lower_bound({domain, {}, ""});
+       at != pairs_.end() && at->first.domain == domain; ++at) {
+    rows.push_back({at->first, AnswerOf(at->second)});
+  }
+  return rows;
+}
+
 std::vector<QualityGate::Total> QualityGate::Totals() const {
   std::map<std::pair<Fingerprint, std::string>, Total> totals;
   MutexLock lock(mutex_);

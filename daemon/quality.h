@@ -44,6 +44,10 @@ class QualityGate {
     bool enabled = true;
     std::string reason;  // why not
   };
+  struct Row {
+    QualityKey key;
+    Answer answer;
+  };
   // Of all tenants together: what /metrics shows.
   struct Total {
     Fingerprint fingerprint;
@@ -60,6 +64,7 @@ class QualityGate {
   // A pair that nobody reported is enabled.
   Result<Answer> Of(const QualityKey& key) const;
   Status Reset(const QualityKey& key);
+  std::vector<Row> List(const DomainId& domain) const;
   std::vector<Total> Totals() const;
   std::uint64_t switched_off_count() const;
 

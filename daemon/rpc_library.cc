@@ -37,30 +37,6 @@ void WriteTokens(const TokenList& tokens, capnp::List<std::int32_t>::Builder bui
   for (unsigned i = 0; i < builder.size(); ++i) builder.set(i, tokens[i]);
 }
 
-void WriteDocument(const LibraryDocument& document, const ContentKey& content, const RootId& set,
-                   std::size_t token_count, rpc::LibraryDocument::Builder builder) {
-  builder.setName(kj::StringPtr(document.name.c_str(), document.name.size()));
-  WriteHash(content, builder.initContentKey());
-  builder.setTokenCount(static_cast<std::uint32_t>(token_count));
-  builder.setCreatedUs(document.created_us);
-  auto related = builder.initRelated(static_cast<unsigned>(document.related.size()));
-  for (unsigned i = 0; i < related.size(); ++i) {
-    related.set(i, kj::StringPtr(document.related[i].c_str(), document.related[i].size()));
-  }
-  std::vector<const LibraryVariant*> own;
-  for (const LibraryVariant& variant : document.variants) {
-    if (variant.set == set) own.push_back(&variant);
-  }
-  auto variants = builder.initVariants(static_cast<unsigned>(own.size()));
-  for (unsigned i = 0; i < variants.size(); ++i) {
-    variants[i].setKind(static_cast<std::uint8_t>(own[i]->root.kind));
-    WriteHash(own[i]->root.id, variants[i].initRoot());
-    variants[i].setPrefaces(own[i]->preface_count);
-    variants[i].setPrepareUs(own[i]->prepare_us);
-    variants[i].setReady(own[i]->ready);
-  }
-}
-
 class WorkServer final : public rpc::Work::Server {
  public:
   WorkServer(std::shared_ptr<SessionState> session, std::shared_ptr<WorkUpload> upload)
@@ -95,13 +71,18 @@ class WorkServer final : public rpc::Work::Server {
     commit.loadings_version = params.getLoadingsVersion();
     commit.loadings_rank = params.getLoadingsRank();
     context.releaseParams();
+    const bool finish = commit.finish;
+    const std::uint64_t prepare_us = commit.prepare_us;
     return services()
         .workers
         .Run([upload = upload_, staging = ticket_.session().staging, commit = std::move(commit)] {
           return upload->Commit(commit, staging.get());
         })
-        .then([this, context](Result<std::uint32_t> stored) mutable {
+        .then([this, context, finish, prepare_us](Result<std::uint32_t> stored) mutable {
           if (!stored) return RefuseCall(services(), context, stored.error());
+          if (finish) {
+            services().metrics.CountPrepared(upload_->work().variant.root.kind, prepare_us);
+          }
           context.getResults().setStored(*stored);
           return kj::Promise<void>(kj::READY_NOW);
         });
@@ -151,7 +132,8 @@ class LibraryServer final : public rpc::Library::Server {
         .then([this, context, count](Result<Library::PutOutcome> put) mutable {
           if (!put) return Refuse(context, put.error());
           auto results = context.getResults();
-          WriteDocument(put->document, put->content, roots_->id(), count, results.initDocument());
+          WriteLibraryDocument(put->document, put->content, &roots_->id(), count,
+                               results.initDocument());
           results.setIsNew(put->is_new);
           return kj::Promise<void>(kj::READY_NOW);
         });
@@ -162,25 +144,11 @@ class LibraryServer final : public rpc::Library::Server {
     if (limit < 1 || limit > kMaxListed) {
       return Refuse(context, OutOfRange("limit", limit, 1, kMaxListed));
     }
-    struct Listed {
-      LibraryDocument document;  // without tokens
-      ContentKey content;
-      std::size_t token_count;
-    };
-    std::vector<Listed> listed;
-    library_->Visit(limit, [&](const LibraryDocument& document, const ContentKey& content) {
-      Listed& next = listed.emplace_back();
-      next.document.name = document.name;
-      next.document.created_us = document.created_us;
-      next.document.related = document.related;
-      next.document.variants = document.variants;
-      next.content = content;
-      next.token_count = document.tokens.size();
-    });
+    const auto listed = library_->List(limit);
     auto documents = context.getResults().initDocuments(static_cast<unsigned>(listed.size()));
     for (unsigned i = 0; i < documents.size(); ++i) {
-      WriteDocument(listed[i].document, listed[i].content, roots_->id(), listed[i].token_count,
-                    documents[i]);
+      WriteLibraryDocument(listed[i].document, listed[i].content, &roots_->id(),
+                           listed[i].token_count, documents[i]);
     }
     return kj::READY_NOW;
   }
@@ -192,8 +160,8 @@ class LibraryServer final : public rpc::Library::Server {
     if (!document) return kj::READY_NOW;
     auto results = context.getResults();
     results.setFound(true);
-    WriteDocument(*document, model_->hasher.ContentKeyOf(document->tokens), roots_->id(),
-                  document->tokens.size(), results.initDocument());
+    WriteLibraryDocument(*document, model_->hasher.ContentKeyOf(document->tokens), &roots_->id(),
+                         document->tokens.size(), results.initDocument());
     WriteTokens(document->tokens,
                 results.initTokens(static_cast<unsigned>(document->tokens.size())));
     return kj::READY_NOW;
@@ -296,6 +264,31 @@ class LibraryServer final : public rpc::Library::Server {
 };
 
 }  // namespace
+
+void WriteLibraryDocument(const LibraryDocument& document, const ContentKey& content,
+                          const RootId* set, std::size_t token_count,
+                          rpc::LibraryDocument::Builder builder) {
+  builder.setName(kj::StringPtr(document.name.c_str(), document.name.size()));
+  WriteHash(content, builder.initContentKey());
+  builder.setTokenCount(static_cast<std::uint32_t>(token_count));
+  builder.setCreatedUs(document.created_us);
+  auto related = builder.initRelated(static_cast<unsigned>(document.related.size()));
+  for (unsigned i = 0; i < related.size(); ++i) {
+    related.set(i, kj::StringPtr(document.related[i].c_str(), document.related[i].size()));
+  }
+  std::vector<const LibraryVariant*> own;
+  for (const LibraryVariant& variant : document.variants) {
+    if (set == nullptr || variant.set == *set) own.push_back(&variant);
+  }
+  auto variants = builder.initVariants(static_cast<unsigned>(own.size()));
+  for (unsigned i = 0; i < variants.size(); ++i) {
+    variants[i].setKind(static_cast<std::uint8_t>(own[i]->root.kind));
+    WriteHash(own[i]->root.id, variants[i].initRoot());
+    variants[i].setPrefaces(own[i]->preface_count);
+    variants[i].setPrepareUs(own[i]->prepare_us);
+    variants[i].setReady(own[i]->ready);
+  }
+}
 
 Result<PrefaceSet> ReadPrefaceSet(rpc::PrefaceSet::Reader reader, const ModelProfile& profile) {
   PrefaceSet set;

@@ -14,6 +14,10 @@
 
 namespace kvcommons {
 
+// `set`: variants of that preface set only; null: all.
+void WriteLibraryDocument(const LibraryDocument& document, const ContentKey& content,
+                          const RootId* set, std::size_t token_count,
+                          rpc::LibraryDocument::Builder builder);
 Result<PrefaceSet> ReadPrefaceSet(rpc::PrefaceSet::Reader reader, const ModelProfile& profile);
 
 rpc::Library::Client MakeLibraryCapability(std::shared_ptr<SessionState> session,

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "base/log.h"
+#include "daemon/rpc_library.h"
 #include "daemon/rpc_plan.h"
 #include "daemon/session_state.h"
 #include "daemon/stats.h"
@@ -106,7 +107,8 @@ class SessionServer final : public rpc::Session::Server {
     return shared.maintenance
         .Run([&shared, session, tenant = session_->tenant] {
           const bool whole = tenant.uid == shared.own_uid || tenant.uid == 0;
-          return StatsJson(shared.store.GetStats(), shared.metrics, tenant, session,
+          return StatsJson(shared.store.GetStats(), shared.metrics, tenant,
+                           shared.quality.List(tenant.domain), session,
                            shared.clock.WallUs() - shared.started_us,
                            whole ? &shared.config.data_dir : nullptr);
         })
@@ -178,13 +180,38 @@ class SessionServer final : public rpc::Session::Server {
           if (!removed || *removed) return removed;
           DocumentKey document;
           document.bytes = bytes;
-          MutexLock lock(shared.documents.Of(document));
-          return shared.store.RemoveDocument(d, document);
+          {
+            MutexLock lock(shared.documents.Of(document));
+            removed = shared.store.RemoveDocument(d, document);
+          }
+          if (!removed || *removed) return removed;
+          return shared.libraries.Remove(d, document);
         })
         .then([this, context](Result<bool> removed) mutable {
           if (!removed) return Refuse(context, removed.error());
           context.getResults().setRemoved(*removed);
           return kj::Promise<void>(kj::READY_NOW);
+        });
+  }
+
+  kj::Promise<void> listLibrary(ListLibraryContext context) override {
+    const std::uint32_t limit = context.getParams().getLimit();
+    if (limit < 1 || limit > kMaxListed) {
+      return Refuse(context, OutOfRange("limit", limit, 1, kMaxListed));
+    }
+    return services()
+        .maintenance
+        .Run([&libraries = services().libraries, d = domain(), limit] {
+          return libraries.List(d, limit);
+        })
+        .then([context](std::vector<LibraryRegistry::Listed> listed) mutable {
+          auto documents = context.getResults().initDocuments(static_cast<unsigned>(listed.size()));
+          for (unsigned i = 0; i < documents.size(); ++i) {
+            documents[i].setKey(listed[i].document.document.ToHex().c_str());
+            WriteHash(listed[i].document.fingerprint, documents[i].initFingerprint());
+            WriteLibraryDocument(listed[i].document, listed[i].content, nullptr,
+                                 listed[i].token_count, documents[i].initDocument());
+          }
         });
   }
 

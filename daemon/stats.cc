@@ -5,8 +5,8 @@
 namespace kvcommons {
 
 std::string StatsJson(const Store::Stats& store, const Metrics& metrics, const Tenant& tenant,
-                      const SessionStats& session, std::int64_t uptime_us,
-                      const std::string* data_dir) {
+                      const std::vector<QualityGate::Row>& quality, const SessionStats& session,
+                      std::int64_t uptime_us, const std::string* data_dir) {
   nlohmann::ordered_json json;
   json["tenant"]["name"] = tenant.name;
   Store::DomainStats own;
@@ -20,6 +20,18 @@ std::string StatsJson(const Store::Stats& store, const Metrics& metrics, const T
   json["session"]["leases"] = session.leases;
   json["session"]["models"] = session.models;
   json["session"]["staging_bytes"] = session.staging_bytes;
+  if (!quality.empty()) json["tenant"]["quality"] = nlohmann::ordered_json::array();
+  for (const QualityGate::Row& row : quality) {
+    nlohmann::ordered_json rule;
+    rule["model"] = row.key.fingerprint.ToHex();
+    rule["rule"] = row.key.rule;
+    rule["samples"] = row.answer.samples;
+    rule["mean_kl"] = row.answer.mean_kl;
+    rule["mean_top1"] = row.answer.mean_top1;
+    rule["enabled"] = row.answer.enabled;
+    if (!row.answer.enabled) rule["reason"] = row.answer.reason;
+    json["tenant"]["quality"].push_back(std::move(rule));
+  }
   json["uptime_s"] = static_cast<double>(uptime_us) / 1e6;
   json["arena_capacity_bytes"] = store.arena_capacity_bytes;
   json["has_disk"] = store.has_disk;

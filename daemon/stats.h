@@ -22,7 +22,7 @@ struct SessionStats {
 
 // `data_dir`: null for a tenant that sees its own figures only.
 std::string StatsJson(const Store::Stats& store, const Metrics& metrics, const Tenant& tenant,
-                      const SessionStats& session, std::int64_t uptime_us,
-                      const std::string* data_dir);
+                      const std::vector<QualityGate::Row>& quality, const SessionStats& session,
+                      std::int64_t uptime_us, const std::string* data_dir);
 
 }  // namespace kvcommons

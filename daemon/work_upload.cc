@@ -95,6 +95,16 @@ Status WorkUpload::Check(const WorkCommit& commit, std::size_t staging_bytes) co
                          std::to_string(claimed.size()));
 }
 
+Status WorkUpload::StoreAndFinish(const std::vector<Store::PutItem>& items,
+                                  const WorkCommit& commit) {
+  if (!items.empty()) {
+    const auto put = store_.Put(library_->model().tenant.domain, items, commit.ack);
+    if (!put) return put.error();
+  }
+  // Once more: it may have gone while the blocks were copied.
+  return commit.finish ? library_->Finish(work_) : library_->CheckCurrent(work_);
+}
+
 Result<std::uint32_t> WorkUpload::Commit(const WorkCommit& commit, const Staging* staging) {
   MutexLock lock(mutex_);
   KVC_FAIL_IF_ERROR(Check(commit, staging == nullptr ? 0 : staging->bytes().size()));
@@ -102,22 +112,16 @@ Result<std::uint32_t> WorkUpload::Commit(const WorkCommit& commit, const Staging
   for (const StagedBlock& block : commit.blocks) {
     items.push_back({RecordOf(block.index, commit), staging->bytes().data() + block.offset_bytes});
   }
-  const DomainId& domain = library_->model().tenant.domain;
-  const auto store_blocks = [&]() NO_THREAD_SAFETY_ANALYSIS -> Status {
-    // Rows of a preparation that a kill cut short would mix with ours: their loadings are others.
-    if (!has_begun_) RemoveAll();
-    has_begun_ = true;
-    loadings_rank_ = commit.loadings_rank;
-    if (items.empty()) return Status();
-    const auto put = store_.Put(domain, items, commit.ack);
-    return put ? Status() : put.error();
-  };
+  KVC_FAIL_IF_ERROR(library_->CheckCurrent(work_));
+  // Rows of a preparation that a kill cut short would mix with ours: their loadings are others.
+  if (!has_begun_) RemoveAll();
+  has_begun_ = true;
+  loadings_rank_ = commit.loadings_rank;
   work_.variant.prepare_us = commit.prepare_us;
-  const Status status = commit.finish ? library_->Finish(work_, store_blocks)
-                                      : library_->WithDocument(work_, store_blocks);
+  const Status status = StoreAndFinish(items, commit);
   if (!status.ok()) {
     // All or none: what failed can be handed in again from the beginning.
-    if (has_begun_) RemoveAll();
+    RemoveAll();
     has_begun_ = false;
     is_stored_.assign(is_stored_.size(), false);
     return Fail(status);

@@ -53,6 +53,8 @@ class WorkUpload {
   Status Check(const WorkCommit& commit, std::size_t staging_bytes) const REQUIRES(mutex_);
   Status CheckLoadings(const WorkCommit& commit) const REQUIRES(mutex_);
   BlockRecord RecordOf(std::uint32_t index, const WorkCommit& commit) const;
+  Status StoreAndFinish(const std::vector<Store::PutItem>& items, const WorkCommit& commit)
+      REQUIRES(mutex_);
   void RemoveAll() REQUIRES(mutex_);
 
   Store& store_;

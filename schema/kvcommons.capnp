@@ -53,6 +53,8 @@ interface Session {
   remove @6 (key :Text) -> (error :Error, removed :Bool);  # 32 hex digits: a block or a document, own tenant only
   flush @7 () -> (error :Error);                        # everything held becomes durable
   verify @8 () -> (error :Error, checked :UInt64, bad :UInt64, bytes :UInt64);
+  # Library documents of the tenant, of all models and prefaces; `remove` takes their keys, too.
+  listLibrary @9 (limit :UInt32) -> (error :Error, documents :List(LibraryInfo));
 }
 
 interface Memory {}   # carries a file descriptor and keeps its memory alive
@@ -217,7 +219,7 @@ struct LibraryDocument {
   contentKey @1 :Hash128;
   tokenCount @2 :UInt32;
   createdUs @3 :Int64;
-  related @4 :List(Text);
+  related @4 :List(Text);           # empty in lists
   variants @5 :List(LibraryVariant);  # of this library's prefaces
 }
 
@@ -295,4 +297,10 @@ struct DocumentInfo {
   revision @2 :UInt64;
   tokens @3 :UInt32;
   createdUs @4 :Int64;
+}
+
+struct LibraryInfo {
+  key @0 :Text;                     # 32 hex digits
+  fingerprint @1 :Hash128;          # of the model
+  document @2 :LibraryDocument;     # with the variants of all prefaces
 }

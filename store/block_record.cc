@@ -107,10 +107,9 @@ Result<BlockRecord> DecodeBlockRecord(std::string_view bytes) {
                      reader.Get(&record.checksum.low) && reader.Get(&record.checksum.high) &&
                      reader.GetArray(&record.tokens, BlockRecord::kMaxTokens) &&
                      reader.GetArray(&record.planes.row_bytes, BlockRecord::kMaxPlanes) &&
-                     (!has_loadings || (reader.Get(&record.loadings_version) &&
-                                        reader.Get(&record.loadings_rank) &&
-                                        reader.Get(&record.loadings_bytes) &&
-                                        record.loadings_version != 0)) &&
+                     (!has_loadings ||
+                      (reader.Get(&record.loadings_version) && reader.Get(&record.loadings_rank) &&
+                       reader.Get(&record.loadings_bytes) && record.loadings_version != 0)) &&
                      reader.remaining_bytes() == 0;
   if (!whole) return Fail(Corrupted("block record: fields do not fill the payload"));
   record.storage_class = static_cast<StorageClass>(storage_class);

@@ -1,7 +1,8 @@
 // A block's record: everything about a block but its planes.
 //
 // Encoded with magic and format version; decoding refuses what is torn, too long or of an unknown
-// version; those of a release before loadings decode as having none. On disk one record is 1 to 4 KB and lives in RocksDB; in memory it hangs on the block.
+// version; those of a release before loadings decode as having none. On disk one record is 1 to 4
+// KB and lives in RocksDB; in memory it hangs on the block.
 
 #pragma once
 

@@ -116,8 +116,7 @@ std::vector<BlockKey> ChainHasher::ChainFrom(const ChainRoot& root, const BlockK
   return keys;
 }
 
-ChainRoot ChainHasher::RootOf(RootKind kind,
-                              std::span<const std::vector<TokenId>> prefaces) const {
+ChainRoot ChainHasher::RootOf(RootKind kind, std::span<const std::vector<TokenId>> prefaces) const {
   KVC_ASSERT(kind != RootKind::kEmpty);
   std::vector<std::uint32_t> words;  // each preface after its length
   for (const std::vector<TokenId>& preface : prefaces) {

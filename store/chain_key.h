@@ -3,9 +3,9 @@
 //   hash key = HMAC-SHA-256(domain secret; label, fingerprint)
 //   key_i = SHA-256(hash key; format, root kind, root id; key_{i-1}, block size, ids of block i)
 //
-// A canonical chain is rooted at prefaces, whose tokens are the root id, and key_{-1} is its chunk's
-// content key: loadings are learned on a whole chunk, so equal beginnings of two chunks must not
-// share a block.
+// A canonical chain is rooted at prefaces, whose tokens are the root id, and key_{-1} is its
+// chunk's content key: loadings are learned on a whole chunk, so equal beginnings of two chunks
+// must not share a block.
 //
 // The hash key comes from the domain's secret, so a key cannot be computed, guessed or tested
 // outside the daemon (I7). Half of the digest is dropped, so no key can be extended to another.

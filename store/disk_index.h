@@ -20,7 +20,13 @@
 namespace kvcommons {
 
 // Stored as the first byte of the key: append, never reassign.
-enum class IndexSpace : char { kPlace = 'p', kRecord = 'r', kDocument = 'd', kLibrary = 'l', kMeta = 'm' };
+enum class IndexSpace : char {
+  kPlace = 'p',
+  kRecord = 'r',
+  kDocument = 'd',
+  kLibrary = 'l',
+  kMeta = 'm'
+};
 
 class IndexBatch {
  public:

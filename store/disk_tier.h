@@ -88,8 +88,9 @@ class DiskTier {
   // Told on a hit, for eviction.
   virtual void Touch(const BlockKey& key) = 0;
 
-  // Documents, library documents and metadata: small, synced. Document keys order by (domain, document). Put replaces;
-  // kInvalidArgument out of the limits, kExhausted when there is no room even without blocks.
+  // Documents, library documents and metadata: small, synced. Document keys order by (domain,
+  // document). Put replaces; kInvalidArgument out of the limits, kExhausted when there is no room
+  // even without blocks.
   virtual Status PutDocument(const DocumentRevision& revision) = 0;
   virtual std::optional<DocumentRevision> GetDocument(const DomainId& domain,
                                                       const DocumentKey& document) const = 0;

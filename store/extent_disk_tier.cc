@@ -576,9 +576,9 @@ Status ExtentDiskTier::RemoveDocument(const DomainId& domain, const DocumentKey&
 
 std::vector<DocumentSummary> ExtentDiskTier::ListDocuments(const DomainId& domain) const {
   std::vector<DocumentSummary> list;
-  const bool whole = VisitSmall(
-      IndexSpace::kDocument, domain, &DecodeDocument,
-      [&](const DocumentRevision& revision) { list.push_back(Summarize(revision)); });
+  const bool whole =
+      VisitSmall(IndexSpace::kDocument, domain, &DecodeDocument,
+                 [&](const DocumentRevision& revision) { list.push_back(Summarize(revision)); });
   if (!whole) list.clear();  // A part would look like the whole.
   return list;
 }
@@ -593,8 +593,7 @@ Status ExtentDiskTier::PutLibraryDocument(const LibraryDocument& document) {
 
 std::optional<LibraryDocument> ExtentDiskTier::GetLibraryDocument(
     const DomainId& domain, const DocumentKey& document) const {
-  return GetSmall(IndexSpace::kLibrary, DocumentIndexKey(domain, document),
-                  &DecodeLibraryDocument);
+  return GetSmall(IndexSpace::kLibrary, DocumentIndexKey(domain, document), &DecodeLibraryDocument);
 }
 
 Status ExtentDiskTier::RemoveLibraryDocument(const DomainId& domain, const DocumentKey& document) {

@@ -97,8 +97,7 @@ std::vector<BlockKey> BlocksOf(const LibraryDocument& document, const ChainRoot&
 Status CheckLibraryDocument(const LibraryDocument& document) {
   KVC_RETURN_IF_ERROR(
       CheckCount("name bytes", document.name.size(), 1, LibraryDocument::kMaxNameBytes));
-  KVC_RETURN_IF_ERROR(
-      CheckCount("tokens", document.tokens.size(), 1, LibraryDocument::kMaxTokens));
+  KVC_RETURN_IF_ERROR(CheckCount("tokens", document.tokens.size(), 1, LibraryDocument::kMaxTokens));
   KVC_RETURN_IF_ERROR(
       CheckCount("block_tokens", document.block_tokens, 1, BlockRecord::kMaxTokens));
   KVC_RETURN_IF_ERROR(

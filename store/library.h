@@ -23,8 +23,8 @@ struct LibraryVariant {
   ChainRoot root;
   RootId set;  // of the preface set that it belongs to: the id of the set's mean root
   std::uint32_t preface_count = 0;
-  std::uint64_t prepare_us = 0;  // what making it took, all prefaces together
-  bool ready = false;            // its blocks were stored; they may have been evicted since
+  std::uint64_t prepare_us = 0;        // what making it took, all prefaces together
+  bool ready = false;                  // its blocks were stored; they may have been evicted since
   std::vector<ContentKey> neighbours;  // kNear: whose text its prefaces hold, in their order
 };
 

@@ -87,8 +87,9 @@ class MemoryDiskTier final : public DiskTier {
   Status PutDocument(const DocumentRevision& revision) override {
     KVC_RETURN_IF_ERROR(CheckDocument(revision));
     std::vector<BlockKey> gone;
-    const Status status = PutAndEvict(documents_, {revision.domain, revision.document},
-                                      EncodeDocument(revision), &gone);
+    const Status status =
+        PutAndEvict(&MemoryDiskTier::documents_, {revision.domain, revision.document},
+                    EncodeDocument(revision), &gone);
     Tell(gone);
     return status;
   }
@@ -117,8 +118,9 @@ class MemoryDiskTier final : public DiskTier {
   Status PutLibraryDocument(const LibraryDocument& document) override {
     KVC_RETURN_IF_ERROR(CheckLibraryDocument(document));
     std::vector<BlockKey> gone;
-    const Status status = PutAndEvict(library_, {document.domain, document.document},
-                                      EncodeLibraryDocument(document), &gone);
+    const Status status =
+        PutAndEvict(&MemoryDiskTier::library_, {document.domain, document.document},
+                    EncodeLibraryDocument(document), &gone);
     Tell(gone);
     return status;
   }
@@ -232,11 +234,11 @@ class MemoryDiskTier final : public DiskTier {
   }
 
   // `records` is documents_ or library_.
-  Status PutAndEvict(Records& records, const Records::key_type& id, std::string bytes,
-                     std::vector<BlockKey>* gone) EXCLUDES(mutex_) {
+  Status PutAndEvict(Records MemoryDiskTier::*records, const Records::key_type& id,
+                     std::string bytes, std::vector<BlockKey>* gone) EXCLUDES(mutex_) {
     MutexLock lock(mutex_);
     KVC_RETURN_IF_ERROR(MakeRoom(bytes.size(), gone));
-    std::string& held = records[id];
+    std::string& held = (this->*records)[id];
     stats_.held_bytes += bytes.size() - held.size();
     held = std::move(bytes);
     return Status();

@@ -135,7 +135,8 @@ void StoreImpl::RemoveSuperseded(const DocumentRevision& revision, const Documen
     slot = FindSlot(revision.domain);
   }
   // A failure leaves blocks that nothing names; they go when room is needed.
-  if (slot != 0 && !gone.empty()) static_cast<void>(RemoveBlocks(slot, std::move(gone), StorageClass::kRevision));
+  if (slot != 0 && !gone.empty())
+    static_cast<void>(RemoveBlocks(slot, std::move(gone), StorageClass::kRevision));
 }
 
 std::optional<DocumentRevision> StoreImpl::GetDocument(const DomainId& domain,
@@ -172,7 +173,8 @@ Result<bool> StoreImpl::RemoveDocument(const DomainId& domain, const DocumentKey
   ReleaseKeys(busy);
   KVC_FAIL_IF_ERROR(removed);
   if (slot != 0) {
-    const Result<std::size_t> blocks = RemoveBlocks(slot, BlocksOf(*found), StorageClass::kRevision);
+    const Result<std::size_t> blocks =
+        RemoveBlocks(slot, BlocksOf(*found), StorageClass::kRevision);
     if (!blocks.has_value()) return Fail(blocks.error());
   }
   return true;

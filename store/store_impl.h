@@ -1,6 +1,6 @@
 // The store's one implementation. store.cc has what runs in memory, store_disk.cc what touches the
-// disk, store_documents.cc documents and secrets, store_library.cc library documents, store_admin.cc
-// listing and checking.
+// disk, store_documents.cc documents and secrets, store_library.cc library documents,
+// store_admin.cc listing and checking.
 //
 // One lock, mutex_, protects all bookkeeping; nothing is copied, hashed, read or written under it.
 // A block's key is *busy* while some thread reads, writes or removes it on disk. Busy keys are

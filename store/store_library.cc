@@ -123,8 +123,7 @@ std::optional<LibraryDocument> StoreImpl::GetLibraryDocument(const DomainId& dom
   return ReadLibraryDocument(domain, document);
 }
 
-Result<bool> StoreImpl::RemoveLibraryDocument(const DomainId& domain,
-                                              const DocumentKey& document) {
+Result<bool> StoreImpl::RemoveLibraryDocument(const DomainId& domain, const DocumentKey& document) {
   MutexLock lock(library_mutex_);
   const auto found = ReadLibraryDocument(domain, document);
   if (!found.has_value()) return false;

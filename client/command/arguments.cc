@@ -83,6 +83,24 @@ std::optional<Arguments> ParseArguments(int argc, const char* const* argv, std::
                    "32 hexadecimal digits, as ls prints them, or a document's name")
       ->type_name("KEY|DOCUMENT")
       ->required();
+  CLI::App* const library = app.add_subcommand(
+      "library", "Texts that prompts are composed of, for all models of this tenant");
+  library->fallthrough();
+  library->require_subcommand(1);
+  AddCommand(*library, "ls", "Lists texts and what is ready of them", Command::kLibraryLs,
+             arguments);
+  AddCommand(*library, "status", "Texts, tokens and preparation, a line for each model",
+             Command::kLibraryStatus, arguments);
+  AddCommand(*library, "rm", "Removes a text and its rows", Command::kLibraryRemove, arguments);
+  library->get_subcommand("ls")
+      ->add_option("--limit", arguments.limit, "Texts at most (default: 100)")
+      ->type_name("COUNT")
+      ->check(CLI::Range(1u, kMaxListed));
+  library->get_subcommand("rm")
+      ->add_option("key", arguments.key,
+                   "32 hexadecimal digits, as library ls prints them, or a text's name")
+      ->type_name("KEY|TEXT")
+      ->required();
   CLI::App* const bench = app.get_subcommand("bench");
   const auto names = BenchNames();
   bench

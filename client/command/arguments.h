@@ -18,15 +18,28 @@ enum ExitCode : int { kExitOk = 0, kExitFailure = 1, kExitUsage = 2 };
 // Blocks that the daemon lists in one answer.
 inline constexpr std::uint32_t kMaxListed = 10'000;
 
-enum class Command { kStatus, kStats, kLs, kExplain, kVerify, kDoctor, kRemove, kFlush, kBench };
+enum class Command {
+  kStatus,
+  kStats,
+  kLs,
+  kExplain,
+  kVerify,
+  kDoctor,
+  kRemove,
+  kFlush,
+  kBench,
+  kLibraryLs,
+  kLibraryStatus,
+  kLibraryRemove
+};
 
 struct Arguments {
   Command command = Command::kStatus;
   std::string socket;  // empty: DefaultSocketPath()
   bool is_json = false;
   std::int64_t timeout_ms = 0;     // 0: the command's own
-  std::uint32_t limit = 100;       // ls, explain: blocks at most
-  std::string key;                 // explain, rm
+  std::uint32_t limit = 100;       // ls, library ls: blocks or texts at most
+  std::string key;                 // explain, rm, library rm
   std::vector<std::string> names;  // bench; empty: all
   std::string scratch;             // bench: where plain files go
   std::string daemon_binary;       // bench: empty: kvcommonsd beside this program

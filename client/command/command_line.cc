@@ -48,6 +48,10 @@ int RunCommandLine(int argc, const char* const* argv, std::ostream& out, std::os
       return RunVerify(context, **client);
     case Command::kFlush:
       return RunFlush(context, **client);
+    case Command::kLibraryLs:
+    case Command::kLibraryStatus:
+    case Command::kLibraryRemove:
+      return RunLibrary(context, **client);
     case Command::kDoctor:
     case Command::kBench:
       break;

@@ -21,7 +21,7 @@ using nlohmann::json;
 using testing::HasSubstr;
 
 constexpr const char* kCommands[] = {"status", "stats", "ls", "explain", "verify",
-                                     "doctor", "flush", "rm", "bench"};
+                                     "doctor", "flush", "rm", "bench",   "library"};
 
 class CommandLineTest : public testing::Test {
  protected:
@@ -265,6 +265,36 @@ TEST(TableTest, DurationsHaveTwoUnitsAtMost) {
 
 TEST(TableTest, ControlCharactersDoNotReachTheTerminal) {
   EXPECT_EQ(Printable("a\x1b[2Jb\n"), "a?[2Jb?");
+}
+
+TEST_F(CommandLineTest, LibraryLsShowsWhatIsReady) {
+  Start();
+  EXPECT_EQ(RunThere({"library", "ls"}), kExitOk);
+  EXPECT_THAT(out_.str(), HasSubstr("paper.txt"));
+  EXPECT_THAT(out_.str(), HasSubstr("mean"));
+  EXPECT_EQ(RunThere({"library", "ls", "--json"}), kExitOk);
+  const json list = json::parse(out_.str());
+  EXPECT_EQ(list[0]["variants"][0]["kind"], "mean");
+  EXPECT_EQ(list[0]["variants"][0]["prepare_us"], 1500000);
+}
+
+TEST_F(CommandLineTest, LibraryStatusSumsUpByModel) {
+  Start();
+  EXPECT_EQ(RunThere({"library", "status"}), kExitOk);
+  EXPECT_THAT(out_.str(), HasSubstr("1 mean"));
+  EXPECT_EQ(RunThere({"--json", "library", "status"}), kExitOk);
+  EXPECT_EQ(json::parse(out_.str())[0]["ready"]["mean"], 1);
+}
+
+TEST_F(CommandLineTest, LibraryRmTakesANameOrAKey) {
+  Start();
+  EXPECT_EQ(RunThere({"library", "rm", "paper.txt"}), kExitOk);
+  EXPECT_EQ(out_.str(), "Removed 0123456789abcdef0123456789abcdef.\n");
+  EXPECT_EQ(RunThere({"library", "rm", "0123456789abcdef0123456789abcdef"}), kExitOk);
+  EXPECT_EQ(RunThere({"library", "rm", "other.txt"}), kExitFailure);
+  EXPECT_THAT(err_.str(), HasSubstr("no library has a text \"other.txt\""));
+  EXPECT_EQ(RunThere({"library", "rm"}), kExitUsage);
+  EXPECT_EQ(RunThere({"library"}), kExitUsage);
 }
 
 }  // namespace
