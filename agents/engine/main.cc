@@ -208,7 +208,7 @@ void AddFidelityOptions(CLI::App* command, kvcommons::FidelityOptions& fidelity)
       ->capture_default_str();
   command
       ->add_option("--variant,--variants", fidelity.variants,
-                   "canonical rows the rules work on: mean, near")
+                   "canonical rows the rules work on: mean, near, together")
       ->delimiter(',')
       ->capture_default_str();
   command->add_option("--preface-count", fidelity.prefaces, "prefaces that a chunk is made behind")

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 
 #include "agents/editor/fidelity.h"
 #include "agents/engine/teacher_force.h"
@@ -43,8 +44,9 @@ Result<FidelityBench> FidelityBench::Create(Engine& engine, const FidelityOption
     if (auto made = MakeSelectRule(rule); !made) return Fail(made.error());
   }
   for (const std::string& variant : options.variants) {
-    if (variant != "mean" && variant != "near") {
-      return Fail(InvalidArgument("variant '" + variant + "' is unknown; known are mean, near"));
+    if (variant != "mean" && variant != "near" && variant != "together") {
+      return Fail(
+          InvalidArgument("variant '" + variant + "' is unknown; known are mean, near, together"));
     }
   }
   for (const double budget : options.budgets) {
@@ -71,33 +73,49 @@ Result<FidelityBench> FidelityBench::Create(Engine& engine, const FidelityOption
   return bench;
 }
 
+// Every other preface of these passages instead of neutral ones, as the daemon's variant `near`.
+std::vector<std::vector<TokenId>> FidelityBench::NearPrefaces(
+    std::span<const std::vector<TokenId>* const> passages) const {
+  std::vector<std::vector<TokenId>> prefaces = neutral_;
+  std::size_t next = 0;
+  for (std::size_t p = 0; p < prefaces.size(); p += 2) {
+    prefaces[p] = system_;
+    for (std::uint32_t i = 0; i < options_.passages; ++i, ++next) {
+      const std::vector<TokenId>& passage = *passages[next % passages.size()];
+      const std::size_t count = std::min<std::size_t>(passage.size(), options_.preface_tokens);
+      prefaces[p].insert(prefaces[p].end(), passage.begin(),
+                         passage.begin() + static_cast<std::ptrdiff_t>(count));
+    }
+  }
+  return prefaces;
+}
+
 Result<std::vector<CanonicalChunk>> FidelityBench::Prepare(const RagCase& rag_case,
                                                            const std::string& variant) {
-  std::vector<CanonicalChunk> chunks;
-  CanonicalMaker near = makers_[kMean];
-  CanonicalMaker* maker = &makers_[variant == "sink"     ? kSink
-                                   : variant == "system" ? kSystem
-                                                         : kMean];
-  if (variant == "near") {
-    // Every other preface of documents that were retrieved with these.
-    std::vector<std::vector<TokenId>> prefaces = neutral_;
-    std::size_t next = 0;
-    for (std::size_t p = 0; p < prefaces.size(); p += 2) {
-      prefaces[p] = system_;
-      for (std::uint32_t i = 0; i < options_.passages; ++i, ++next) {
-        const auto& passage = rag_case.related[next % rag_case.related.size()];
-        prefaces[p].insert(prefaces[p].end(), passage.begin(),
-                           passage.begin() + static_cast<std::ptrdiff_t>(std::min<std::size_t>(
-                                                 passage.size(), options_.preface_tokens)));
-      }
-    }
-    auto made = CanonicalMaker::Create(*engine_, prefaces);
-    if (!made) return Fail(made.error());
+  std::vector<const std::vector<TokenId>*> related;
+  for (const auto& passage : rag_case.related) related.push_back(&passage);
+  std::optional<CanonicalMaker> near;
+  const auto make_near = [&]() -> Status {
+    auto made = CanonicalMaker::Create(*engine_, NearPrefaces(related));
+    if (!made) return made.error();
     near = std::move(*made);
-    maker = &near;
-  }
+    return Status();
+  };
+  if (variant == "near") KVC_FAIL_IF_ERROR(make_near());
+  std::vector<CanonicalChunk> chunks;
   for (std::size_t i = 1; i < rag_case.chunks.size(); ++i) {
-    auto chunk = maker->Make(rag_case.chunks[i]);
+    if (variant == "together") {
+      related.clear();
+      for (std::size_t step = 1; step < rag_case.chunks.size(); ++step) {
+        related.push_back(&rag_case.chunks[(i + step) % rag_case.chunks.size()]);
+      }
+      KVC_FAIL_IF_ERROR(make_near());
+    }
+    CanonicalMaker& maker = near                  ? *near
+                            : variant == "sink"   ? makers_[kSink]
+                            : variant == "system" ? makers_[kSystem]
+                                                  : makers_[kMean];
+    auto chunk = maker.Make(rag_case.chunks[i]);
     if (!chunk) return Fail(chunk.error());
     chunks.push_back(std::move(*chunk));
   }

@@ -19,8 +19,11 @@ namespace kvcommons {
 struct FidelityOptions {
   std::vector<std::string> rules = {"design"};
   std::vector<double> budgets = {0.17};
-  std::string completion = "on";                 // on, off, both
-  std::vector<std::string> variants = {"mean"};  // mean, near: what the rules work on
+  std::string completion = "on";  // on, off, both
+  // What the rules work on. mean: behind neutral prefaces. near: every other preface of passages
+  // that were retrieved with these and are not in the prompt. together: of the prompt's other
+  // documents, as after an earlier request that had the same ones.
+  std::vector<std::string> variants = {"mean"};
   std::uint32_t forced_tokens = 32;
   std::uint32_t prefaces = 8;  // that a chunk is made behind, each of `passages` passages
   std::uint32_t passages = 3;
@@ -52,6 +55,8 @@ class FidelityBench {
     std::vector<std::vector<float>> outputs;  // of attention, by probe
   };
 
+  std::vector<std::vector<TokenId>> NearPrefaces(
+      std::span<const std::vector<TokenId>* const> passages) const;
   Result<std::vector<CanonicalChunk>> Prepare(const RagCase& rag_case, const std::string& variant);
   // Teacher-forced logits of what the engine holds, and attention outputs beside them.
   Status Force(std::span<const TokenId> prompt, std::span<const TokenId> forced, Reference& into);
