@@ -164,6 +164,29 @@ TEST_F(LibraryTest, AChunkInTheExactRowsUsesNoVariant) {
   EXPECT_TRUE(plan.chunks[0].variants.empty());
 }
 
+TEST_F(LibraryTest, WhatAKillLeftOfAPreparationIsNotMixedWithTheNext) {
+  ASSERT_TRUE(library_->Put("a", Text(16), {}));
+  auto work = library_->NextWork(*roots_, MaskOf(RootKind::kMean));
+  BlockRecord record;
+  record.key = work->keys[0];
+  record.tokens = Text(16);
+  record.fingerprint = model_->fingerprint;
+  record.domain = model_->tenant.domain;
+  record.storage_class = StorageClass::kCanonical;
+  record.planes = model_->planes;
+  const std::vector<std::byte> bytes(record.block_bytes(), std::byte{0xEE});
+  ASSERT_TRUE(store_->Put(record.domain, {{Store::PutItem{record, bytes.data()}}}, Ack::kHeld));
+  WorkUpload upload(*store_, clock_, library_, std::move(*work));
+  const auto staging = Staging::Create(kMiB).value();  // zeros
+  WorkCommit commit;
+  commit.blocks = {{0, 0}};
+  commit.finish = true;
+  ASSERT_TRUE(upload.Commit(commit, staging.get()));
+  const auto pin = store_->PinIfInMemory(record.domain, record.key);
+  ASSERT_TRUE(pin.has_value());
+  EXPECT_EQ(pin->bytes()[0], std::byte{0});
+}
+
 TEST_F(LibraryTest, WorkThatIsGivenBackGoesToTheEndOfTheQueue) {
   ASSERT_TRUE(library_->Put("a", Text(10, 1), {}));
   ASSERT_TRUE(library_->Put("b", Text(10, 2), {}));
