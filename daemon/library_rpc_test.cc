@@ -73,7 +73,8 @@ TEST_F(LibraryRpcTest, ADocumentIsServedFromSystemUntilMeanIsReady) {
     }
   }
   EXPECT_FALSE(library.NextWork().hasWork());
-  const auto status = library.GetStatus().getStatus();
+  const auto response = library.GetStatus();
+  const auto status = response.getStatus();
   EXPECT_EQ(status.getDocuments(), 1u);
   EXPECT_EQ(status.getReady()[static_cast<unsigned>(RootKind::kSystem)], 1u);
   EXPECT_EQ(status.getReady()[static_cast<unsigned>(RootKind::kMean)], 1u);

@@ -114,7 +114,8 @@ TEST_F(LibraryTest, LoadingsOfAnotherVersionAreNotServedAndTheRowsAre) {
   EXPECT_EQ(plan.plan.canonical_rows, 40);
   ASSERT_EQ(plan.pins.size(), 3u);
   for (const PinnedBlock& pin : plan.pins) EXPECT_EQ(pin.record().loadings().rank, 0u);
-  EXPECT_THAT(plan.notes, HasSubstr("loadings of version 2 are not used; this daemon reads 1"));
+  EXPECT_THAT(plan.notes,
+              HasSubstr("loadings of version 2 of 3 blocks are not used; this daemon reads 1"));
 }
 
 TEST_F(LibraryTest, ABlockThatIsNotWhatItsRecordSaysIsComputed) {
@@ -185,6 +186,14 @@ TEST_F(LibraryTest, WhatAKillLeftOfAPreparationIsNotMixedWithTheNext) {
   const auto pin = store_->PinIfInMemory(record.domain, record.key);
   ASSERT_TRUE(pin.has_value());
   EXPECT_EQ(pin->bytes()[0], std::byte{0});
+}
+
+TEST_F(LibraryTest, ATextThatDoesNotFitBehindThePrefacesIsNoWork) {
+  const std::size_t longest = roots_->set().LongestTokens();
+  ASSERT_TRUE(library_->Put("long", Text(1000 - longest + 1), {}));
+  EXPECT_FALSE(library_->NextWork(*roots_, kPreparedVariants).has_value());
+  ASSERT_TRUE(library_->Put("fits", Text(1000 - longest), {}));
+  EXPECT_TRUE(library_->NextWork(*roots_, kPreparedVariants).has_value());
 }
 
 TEST_F(LibraryTest, WorkThatIsGivenBackGoesToTheEndOfTheQueue) {
