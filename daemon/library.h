@@ -101,6 +101,9 @@ class Library {
   static Listed ListedAs(const LibraryDocument& document, const ContentKey& content);
   // The first `limit` documents, oldest first but for those whose preparation was given back.
   std::vector<Listed> List(std::size_t limit) const;
+
+  // --- library_prompts.cc
+
   // What is held of these chunks of a prompt. REQUIRES: they lie in `tokens`.
   std::vector<CanonicalChunk> Find(std::span<const TokenId> tokens,
                                    std::span<const ChunkRange> chunks, const PrefaceRoots& roots,

@@ -73,7 +73,8 @@ TEST_F(LibraryRpcTest, ADocumentIsServedFromSystemUntilMeanIsReady) {
     }
   }
   EXPECT_FALSE(library.NextWork().hasWork());
-  const auto status = library.GetStatus().getStatus();
+  const auto response = library.GetStatus();
+  const auto status = response.getStatus();
   EXPECT_EQ(status.getDocuments(), 1u);
   EXPECT_EQ(status.getReady()[static_cast<unsigned>(RootKind::kSystem)], 1u);
   EXPECT_EQ(status.getReady()[static_cast<unsigned>(RootKind::kMean)], 1u);
@@ -161,6 +162,24 @@ TEST_F(LibraryRpcTest, TheSameTextsInAnyOrderAndTwiceComeFromTheLibrary) {
     const std::byte wanted = CanonicalByte(b_[row], row, RootKind::kMean, 0);
     EXPECT_EQ(client.Read(plan, row, 0, shape_), wanted);
     EXPECT_EQ(client.Read(plan, 75 + row, 0, shape_), wanted);
+  }
+}
+
+TEST_F(LibraryRpcTest, AChunkGoesOnBehindExactRowsInTheMiddleOfABlock) {
+  TestDaemon daemon;
+  TestClient client(io_, daemon.socket());
+  TestLibrary library(client, shape_);
+  library.Put("a", a_);
+  library.PrepareAll();
+  const Tokens prompt = Joined({question_, a_, question_});
+  auto exact = client.Plan(library.model(), {.tokens = prompt, .store_tokens = 32});
+  ASSERT_EQ(MessageOf(client.Commit(exact, prompt, shape_)), "");
+  auto plan = library.Plan(prompt, {{9, 49}});
+  EXPECT_EQ(TestLibrary::Shape(plan), "exact_chain 32, canonical_mean 17, between_chunks 9");
+  EXPECT_EQ(client.Read(plan, 31, 0, shape_), testing::RowByte(prompt, 31, 0));
+  for (std::uint32_t row = 32; row < 49; ++row) {
+    EXPECT_EQ(client.Read(plan, row, 0, shape_),
+              CanonicalByte(a_[row - 9], row - 9, RootKind::kMean, 0));
   }
 }
 

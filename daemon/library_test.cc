@@ -114,7 +114,8 @@ TEST_F(LibraryTest, LoadingsOfAnotherVersionAreNotServedAndTheRowsAre) {
   EXPECT_EQ(plan.plan.canonical_rows, 40);
   ASSERT_EQ(plan.pins.size(), 3u);
   for (const PinnedBlock& pin : plan.pins) EXPECT_EQ(pin.record().loadings().rank, 0u);
-  EXPECT_THAT(plan.notes, HasSubstr("loadings of version 2 are not used; this daemon reads 1"));
+  EXPECT_THAT(plan.notes,
+              HasSubstr("loadings of version 2 of 3 blocks are not used; this daemon reads 1"));
 }
 
 TEST_F(LibraryTest, ABlockThatIsNotWhatItsRecordSaysIsComputed) {
@@ -162,6 +163,37 @@ TEST_F(LibraryTest, AChunkInTheExactRowsUsesNoVariant) {
   EXPECT_EQ(plan.plan.exact_rows, 32);
   EXPECT_EQ(plan.plan.canonical_rows, 0);
   EXPECT_TRUE(plan.chunks[0].variants.empty());
+}
+
+TEST_F(LibraryTest, WhatAKillLeftOfAPreparationIsNotMixedWithTheNext) {
+  ASSERT_TRUE(library_->Put("a", Text(16), {}));
+  auto work = library_->NextWork(*roots_, MaskOf(RootKind::kMean));
+  BlockRecord record;
+  record.key = work->keys[0];
+  record.tokens = Text(16);
+  record.fingerprint = model_->fingerprint;
+  record.domain = model_->tenant.domain;
+  record.storage_class = StorageClass::kCanonical;
+  record.planes = model_->planes;
+  const std::vector<std::byte> bytes(record.block_bytes(), std::byte{0xEE});
+  ASSERT_TRUE(store_->Put(record.domain, {{Store::PutItem{record, bytes.data()}}}, Ack::kHeld));
+  WorkUpload upload(*store_, clock_, library_, std::move(*work));
+  const auto staging = Staging::Create(kMiB).value();  // zeros
+  WorkCommit commit;
+  commit.blocks = {{0, 0}};
+  commit.finish = true;
+  ASSERT_TRUE(upload.Commit(commit, staging.get()));
+  const auto pin = store_->PinIfInMemory(record.domain, record.key);
+  ASSERT_TRUE(pin.has_value());
+  EXPECT_EQ(pin->bytes()[0], std::byte{0});
+}
+
+TEST_F(LibraryTest, ATextThatDoesNotFitBehindThePrefacesIsNoWork) {
+  const std::size_t longest = roots_->set().LongestTokens();
+  ASSERT_TRUE(library_->Put("long", Text(1000 - longest + 1), {}));
+  EXPECT_FALSE(library_->NextWork(*roots_, kPreparedVariants).has_value());
+  ASSERT_TRUE(library_->Put("fits", Text(1000 - longest), {}));
+  EXPECT_TRUE(library_->NextWork(*roots_, kPreparedVariants).has_value());
 }
 
 TEST_F(LibraryTest, WorkThatIsGivenBackGoesToTheEndOfTheQueue) {

@@ -43,6 +43,10 @@ std::vector<const Library::Entry*> Library::NeighboursOf(const Entry& entry,
 
 std::optional<LibraryVariant> Library::Wanted(const Entry& entry, const PrefaceRoots& roots,
                                               RootKind kind) const {
+  // Put by an application with shorter prefaces.
+  if (entry.document.tokens.size() + roots.set().LongestTokens() > model_->profile.context_tokens) {
+    return std::nullopt;
+  }
   const LibraryVariant* const held = entry.document.Find(kind, roots.id());
   LibraryVariant wanted;
   wanted.root.kind = kind;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <map>
 #include <span>
 #include <string>
 #include <system_error>
@@ -285,11 +286,14 @@ void PlanMaker::NameVariants(const Plan& plan) {
     used[span.chunk] = {CanonicalVariant{chosen_[span.chunk]->root, {}}};
   }
   for (std::size_t i = 0; i < chunks_.size(); ++i) chunks_[i].variants = std::move(used[i]);
+  std::map<std::uint32_t, std::size_t> unread;  // blocks, by the version of their loadings
   for (const PinnedBlock& pin : result_.pins) {
-    const BlockRecord& record = pin.record();
-    if (record.loadings_version == 0 || record.loadings_version == kLoadingsVersion) continue;
-    result_.notes += "block " + record.key.ToHex() + ": loadings of version " +
-                     std::to_string(record.loadings_version) + " are not used; this daemon reads " +
+    const std::uint32_t version = pin.record().loadings_version;
+    if (version != 0 && version != kLoadingsVersion) ++unread[version];
+  }
+  for (const auto& [version, blocks] : unread) {
+    result_.notes += "loadings of version " + std::to_string(version) + " of " +
+                     std::to_string(blocks) + " blocks are not used; this daemon reads " +
                      std::to_string(kLoadingsVersion) + "\n";
   }
   result_.chunks = std::move(chunks_);

@@ -3,8 +3,9 @@
 #include <algorithm>
 #include <string>
 
+#include "daemon/library_wire.h"
 #include "daemon/rpc_session.h"
-#include "daemon/work_upload.h"
+#include "daemon/rpc_work.h"
 
 namespace kvcommons {
 namespace {
@@ -32,65 +33,6 @@ Result<std::vector<std::string>> ReadRelated(capnp::List<capnp::Text>::Reader re
   }
   return related;
 }
-
-void WriteTokens(const TokenList& tokens, capnp::List<std::int32_t>::Builder builder) {
-  for (unsigned i = 0; i < builder.size(); ++i) builder.set(i, tokens[i]);
-}
-
-class WorkServer final : public rpc::Work::Server {
- public:
-  WorkServer(std::shared_ptr<SessionState> session, std::shared_ptr<WorkUpload> upload)
-      : ticket_(std::move(session), &SessionState::works), upload_(std::move(upload)) {}
-
-  ~WorkServer() noexcept(false) {
-    // The end of unfinished work removes its blocks.
-    services().workers.Submit([upload = std::move(upload_)]() mutable { upload.reset(); });
-  }
-
-  WorkServer(const WorkServer&) = delete;
-  WorkServer& operator=(const WorkServer&) = delete;
-
- private:
-  Services& services() const { return ticket_.session().services; }
-
-  kj::Promise<void> commit(CommitContext context) override {
-    const auto params = context.getParams();
-    if (params.getAck() > static_cast<std::uint8_t>(Ack::kDurable)) {
-      return RefuseCall(services(), context, OutOfRange("ack", params.getAck(), 0, 1));
-    }
-    const auto blocks = params.getBlocks();
-    const std::size_t limit = upload_->work().keys.size();
-    if (blocks.size() > limit) {
-      return RefuseCall(services(), context, OutOfRange("blocks' length", blocks.size(), 0, limit));
-    }
-    WorkCommit commit;
-    for (const auto block : blocks) commit.blocks.push_back({block.getIndex(), block.getOffset()});
-    commit.ack = static_cast<Ack>(params.getAck());
-    commit.finish = params.getFinish();
-    commit.prepare_us = params.getPrepareUs();
-    commit.loadings_version = params.getLoadingsVersion();
-    commit.loadings_rank = params.getLoadingsRank();
-    context.releaseParams();
-    const bool finish = commit.finish;
-    const std::uint64_t prepare_us = commit.prepare_us;
-    return services()
-        .workers
-        .Run([upload = upload_, staging = ticket_.session().staging, commit = std::move(commit)] {
-          return upload->Commit(commit, staging.get());
-        })
-        .then([this, context, finish, prepare_us](Result<std::uint32_t> stored) mutable {
-          if (!stored) return RefuseCall(services(), context, stored.error());
-          if (finish) {
-            services().metrics.CountPrepared(upload_->work().variant.root.kind, prepare_us);
-          }
-          context.getResults().setStored(*stored);
-          return kj::Promise<void>(kj::READY_NOW);
-        });
-  }
-
-  const Counted ticket_;
-  std::shared_ptr<WorkUpload> upload_;
-};
 
 class LibraryServer final : public rpc::Library::Server {
  public:
@@ -205,18 +147,9 @@ class LibraryServer final : public rpc::Library::Server {
   }
 
   void WriteWork(NextWorkContext& context, std::shared_ptr<WorkUpload> upload) {
-    const LibraryWork& work = upload->work();
     auto results = context.getResults();
-    auto description = results.initDescription();
-    description.setName(kj::StringPtr(work.name.c_str(), work.name.size()));
-    description.setKind(static_cast<std::uint8_t>(work.variant.root.kind));
-    WriteTokens(work.tokens, description.initTokens(static_cast<unsigned>(work.tokens.size())));
-    auto prefaces = description.initPrefaces(static_cast<unsigned>(work.prefaces.size()));
-    for (unsigned i = 0; i < prefaces.size(); ++i) {
-      WriteTokens(work.prefaces[i],
-                  prefaces.init(i, static_cast<unsigned>(work.prefaces[i].size())));
-    }
-    results.setWork(kj::heap<WorkServer>(ticket_.shared(), std::move(upload)));
+    WriteWorkDescription(upload->work(), results.initDescription());
+    results.setWork(MakeWorkCapability(ticket_.shared(), std::move(upload)));
   }
 
   kj::Promise<void> status(StatusContext context) override {
@@ -264,57 +197,6 @@ class LibraryServer final : public rpc::Library::Server {
 };
 
 }  // namespace
-
-void WriteLibraryDocument(const LibraryDocument& document, const ContentKey& content,
-                          const RootId* set, std::size_t token_count,
-                          rpc::LibraryDocument::Builder builder) {
-  builder.setName(kj::StringPtr(document.name.c_str(), document.name.size()));
-  WriteHash(content, builder.initContentKey());
-  builder.setTokenCount(static_cast<std::uint32_t>(token_count));
-  builder.setCreatedUs(document.created_us);
-  auto related = builder.initRelated(static_cast<unsigned>(document.related.size()));
-  for (unsigned i = 0; i < related.size(); ++i) {
-    related.set(i, kj::StringPtr(document.related[i].c_str(), document.related[i].size()));
-  }
-  std::vector<const LibraryVariant*> own;
-  for (const LibraryVariant& variant : document.variants) {
-    if (set == nullptr || variant.set == *set) own.push_back(&variant);
-  }
-  auto variants = builder.initVariants(static_cast<unsigned>(own.size()));
-  for (unsigned i = 0; i < variants.size(); ++i) {
-    variants[i].setKind(static_cast<std::uint8_t>(own[i]->root.kind));
-    WriteHash(own[i]->root.id, variants[i].initRoot());
-    variants[i].setPrefaces(own[i]->preface_count);
-    variants[i].setPrepareUs(own[i]->prepare_us);
-    variants[i].setReady(own[i]->ready);
-  }
-}
-
-Result<PrefaceSet> ReadPrefaceSet(rpc::PrefaceSet::Reader reader, const ModelProfile& profile) {
-  PrefaceSet set;
-  auto sink = ReadTokens("sinkTokens", reader.getSinkTokens(), 0, profile.context_tokens, profile);
-  if (!sink) return Fail(sink.error());
-  set.sink_tokens = std::move(*sink);
-  auto system =
-      ReadTokens("systemTokens", reader.getSystemTokens(), 0, profile.context_tokens, profile);
-  if (!system) return Fail(system.error());
-  set.system_tokens = std::move(*system);
-  set.prefaces = reader.getPrefaces();
-  set.passages_per_preface = reader.getPassagesPerPreface();
-  set.preface_tokens = reader.getPrefaceTokens();
-  const auto neutral = reader.getNeutral();
-  if (neutral.size() > PrefaceSet::kMaxPassages) {
-    return Fail(OutOfRange("neutral's length", neutral.size(), 0, PrefaceSet::kMaxPassages));
-  }
-  for (unsigned i = 0; i < neutral.size(); ++i) {
-    auto passage = ReadTokens("neutral[" + std::to_string(i) + "]", neutral[i], 1,
-                              PrefaceSet::kMaxPrefaceTokens, profile);
-    if (!passage) return Fail(passage.error());
-    set.neutral.push_back(std::move(*passage));
-  }
-  KVC_FAIL_IF_ERROR(CheckPrefaceSet(set, profile.context_tokens));
-  return set;
-}
 
 Status CheckLibraryCount(const SessionState& session) {
   if (session.libraries < kMaxLibrariesPerSession) return Status();

@@ -1,5 +1,5 @@
-// Library and Work of the schema: texts that prompts are composed of, their preparation, and plans
-// of composed prompts. See rpc_session.h.
+// Library of the schema: texts that prompts are composed of, and plans of composed prompts. See
+// rpc_session.h.
 
 #pragma once
 
@@ -7,18 +7,13 @@
 #include <utility>
 
 #include "daemon/library_registry.h"
+#include "daemon/library_wire.h"
 #include "daemon/preface_set.h"
 #include "daemon/rpc_plan.h"
 #include "daemon/session_state.h"
 #include "schema/kvcommons.capnp.h"
 
 namespace kvcommons {
-
-// `set`: variants of that preface set only; null: all.
-void WriteLibraryDocument(const LibraryDocument& document, const ContentKey& content,
-                          const RootId* set, std::size_t token_count,
-                          rpc::LibraryDocument::Builder builder);
-Result<PrefaceSet> ReadPrefaceSet(rpc::PrefaceSet::Reader reader, const ModelProfile& profile);
 
 rpc::Library::Client MakeLibraryCapability(std::shared_ptr<SessionState> session,
                                            std::shared_ptr<const OpenedModel> model,

@@ -9,7 +9,7 @@
 #include <utility>
 
 #include "base/log.h"
-#include "daemon/rpc_library.h"
+#include "daemon/library_wire.h"
 #include "daemon/rpc_plan.h"
 #include "daemon/session_state.h"
 #include "daemon/stats.h"
