@@ -208,9 +208,12 @@ void AddFidelityOptions(CLI::App* command, kvcommons::FidelityOptions& fidelity)
       ->capture_default_str();
   command
       ->add_option("--variant,--variants", fidelity.variants,
-                   "canonical rows the rules work on: mean, near, together")
+                   "canonical rows the rules work on: sink, system, mean, near, together")
       ->delimiter(',')
       ->capture_default_str();
+  command->add_option("--ranks", fidelity.ranks, "loadings cut to these ranks; 0: as they are")
+      ->delimiter(',')
+      ->check(CLI::Range(0, 64));
   command->add_option("--preface-count", fidelity.prefaces, "prefaces that a chunk is made behind")
       ->capture_default_str()
       ->check(CLI::Range(2, 64));

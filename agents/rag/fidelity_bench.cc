@@ -33,6 +33,25 @@ double Cosine(const std::vector<float>& a, const std::vector<float>& b) {
   return aa > 0 && bb > 0 ? ab / std::sqrt(aa * bb) : 1;
 }
 
+// The same chunk with fewer loadings, the largest, and the variance of the others left over.
+CanonicalChunk CutToRank(const CanonicalChunk& chunk, std::uint32_t rank) {
+  CanonicalChunk cut = chunk;
+  cut.rank = rank;
+  cut.loadings.clear();
+  const std::size_t rows = chunk.tokens.size(), stride = rows * chunk.rank + 1;
+  for (std::size_t layer = 0; layer < chunk.loadings.size(); layer += stride) {
+    double left = 0;
+    for (std::size_t row = 0; row < rows; ++row) {
+      const float* u = &chunk.loadings[layer + row * chunk.rank];
+      cut.loadings.insert(cut.loadings.end(), u, u + rank);
+      for (std::uint32_t k = rank; k < chunk.rank; ++k) left += double{u[k]} * u[k];
+    }
+    cut.loadings.push_back(chunk.loadings[layer + stride - 1] +
+                           static_cast<float>(left / static_cast<double>(rows)));
+  }
+  return cut;
+}
+
 }  // namespace
 
 Result<FidelityBench> FidelityBench::Create(Engine& engine, const FidelityOptions& options) {
@@ -190,6 +209,30 @@ Result<Json> FidelityBench::Row(Composer& composer, const RagCase& rag_case,
   return row;
 }
 
+Status FidelityBench::MeasureComposer(Composer& composer, const RagCase& rag_case,
+                                      const Reference& reference, const std::string& variant,
+                                      bool control, Json& line) {
+  const auto add = [&](const ComposerOptions& compose) -> Status {
+    auto row = Row(composer, rag_case, reference, variant, compose);
+    // A budget that a rule's looking exceeds is a hole in the table, not a failure.
+    if (!row && row.error().code() == Code::kInvalidArgument) return Status();
+    if (!row) return row.error();
+    line["rows"].push_back(std::move(*row));
+    return Status();
+  };
+  KVC_RETURN_IF_ERROR(add({"none", 0, false, options_.seed}));
+  if (control) return Status();
+  for (const std::string& rule : options_.rules) {
+    for (const double budget : options_.budgets) {
+      for (const bool completion : {false, true}) {
+        if (options_.completion == (completion ? "off" : "on")) continue;
+        KVC_RETURN_IF_ERROR(add({rule, budget, completion, options_.seed}));
+      }
+    }
+  }
+  return Status();
+}
+
 Result<Json> FidelityBench::Measure(const RagCase& rag_case) {
   std::vector<TokenId> head_tokens = system_;
   head_tokens.insert(head_tokens.end(), rag_case.chunks[0].begin(), rag_case.chunks[0].end());
@@ -236,37 +279,34 @@ Result<Json> FidelityBench::Measure(const RagCase& rag_case) {
   }
 
   std::vector<std::string> variants{"sink", "system"};
-  variants.insert(variants.end(), options_.variants.begin(), options_.variants.end());
+  const auto asked = [&](const std::string& variant) {
+    return std::find(options_.variants.begin(), options_.variants.end(), variant) !=
+           options_.variants.end();
+  };
+  for (const std::string& variant : options_.variants) {
+    if (variant != "sink" && variant != "system") variants.push_back(variant);
+  }
   for (const std::string& variant : variants) {
     if (variant == "near" && rag_case.related.size() < options_.passages) continue;
     const std::int64_t prepare_ns = clock.NowNs();
     const auto chunks = Prepare(rag_case, variant);
     if (!chunks) return Fail(chunks.error());
     line["prep_ms"][variant] = MsSince(clock, prepare_ns);
-    ComposePrompt composed{prompt, {head->span()}, {}};
-    auto begin = static_cast<Position>(head_tokens.size());
-    for (const CanonicalChunk& chunk : *chunks) {
-      composed.chunks.push_back(ViewOf(chunk, begin));
-      begin += static_cast<Position>(chunk.tokens.size());
-    }
-    Composer composer(*engine_, std::move(composed));
-    const auto add = [&](const ComposerOptions& compose) -> Status {
-      auto row = Row(composer, rag_case, reference, variant, compose);
-      // A budget that a rule's looking exceeds is a hole in the table, not a failure.
-      if (!row && row.error().code() == Code::kInvalidArgument) return Status();
-      if (!row) return row.error();
-      line["rows"].push_back(std::move(*row));
-      return Status();
-    };
-    KVC_FAIL_IF_ERROR(add({"none", 0, false, options_.seed}));
-    if (variant == "sink" || variant == "system") continue;
-    for (const std::string& rule : options_.rules) {
-      for (const double budget : options_.budgets) {
-        if (options_.completion != "on")
-          KVC_FAIL_IF_ERROR(add({rule, budget, false, options_.seed}));
-        if (options_.completion != "off")
-          KVC_FAIL_IF_ERROR(add({rule, budget, true, options_.seed}));
+    const bool control = !asked(variant);
+    for (const std::uint32_t rank : control ? std::vector<std::uint32_t>{0} : options_.ranks) {
+      std::vector<CanonicalChunk> cut;
+      for (const CanonicalChunk& chunk : *chunks) {
+        cut.push_back(rank > 0 && rank < chunk.rank ? CutToRank(chunk, rank) : chunk);
       }
+      ComposePrompt composed{prompt, {head->span()}, {}};
+      auto begin = static_cast<Position>(head_tokens.size());
+      for (const CanonicalChunk& chunk : cut) {
+        composed.chunks.push_back(ViewOf(chunk, begin));
+        begin += static_cast<Position>(chunk.tokens.size());
+      }
+      Composer composer(*engine_, std::move(composed));
+      const std::string name = rank > 0 ? variant + "-r" + std::to_string(rank) : variant;
+      KVC_FAIL_IF_ERROR(MeasureComposer(composer, rag_case, reference, name, control, line));
     }
   }
   return line;

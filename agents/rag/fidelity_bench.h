@@ -20,10 +20,13 @@ struct FidelityOptions {
   std::vector<std::string> rules = {"design"};
   std::vector<double> budgets = {0.17};
   std::string completion = "on";  // on, off, both
-  // What the rules work on. mean: behind neutral prefaces. near: every other preface of passages
-  // that were retrieved with these and are not in the prompt. together: of the prompt's other
-  // documents, as after an earlier request that had the same ones.
+  // What the rules work on. sink, system: behind these alone, without completion. mean: behind
+  // neutral prefaces. near: every other preface of passages that were retrieved with these and are
+  // not in the prompt. together: of the prompt's other documents, as after an earlier request that
+  // had the same ones.
   std::vector<std::string> variants = {"mean"};
+  // Loadings cut to these ranks; 0: as they are. A cut variant is called mean-r4.
+  std::vector<std::uint32_t> ranks = {0};
   std::uint32_t forced_tokens = 32;
   std::uint32_t prefaces = 8;  // that a chunk is made behind, each of `passages` passages
   std::uint32_t passages = 3;
@@ -64,6 +67,9 @@ class FidelityBench {
   Result<nlohmann::json> Row(Composer& composer, const RagCase& rag_case,
                              const Reference& reference, const std::string& variant,
                              const ComposerOptions& options);
+
+  Status MeasureComposer(Composer& composer, const RagCase& rag_case, const Reference& reference,
+                         const std::string& variant, bool control, nlohmann::json& line);
 
   Engine* engine_;
   FidelityOptions options_;
