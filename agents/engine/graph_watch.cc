@@ -73,7 +73,7 @@ void GraphWatch::BeginPass(const Pass& pass) {
 bool GraphWatch::EndPass() {
   mode_ = Mode::kIdle;
   const std::size_t rows = pass_.positions.size();
-  const bool patched = pass_.earlier_rows.empty() || patched_end_ == rows;
+  const bool patched = !PatchesMask() || patched_end_ == rows;
   pass_ = Pass{};
   return !bad_ && cells_.size() == rows && patched;
 }
@@ -100,7 +100,7 @@ bool GraphWatch::Ask(const ggml_tensor* node) {
     flash_ = node->op == GGML_OP_FLASH_ATTN_EXT;
     return false;
   }
-  if (!pass_.earlier_rows.empty() && patched_end_ < cells_.size()) {
+  if (PatchesMask() && patched_end_ < cells_.size()) {
     PatchMask(SourceNamed(node, kMask));
     patched_end_ = static_cast<std::uint32_t>(cells_.size());
   }
@@ -166,18 +166,26 @@ void GraphWatch::NoteKeyWrite(const ggml_tensor* node, const ggml_tensor* indice
   }
 }
 
-// A run's own sequence cannot see the rows that earlier runs of the same pass compute: opens them.
+// A run's own sequence cannot see the rows that earlier runs of the same pass compute: opens them,
+// and closes what is hidden.
 void GraphWatch::PatchMask(const ggml_tensor* mask) const {
   auto* rows = static_cast<std::byte*>(mask->data);
+  const auto set = [&](std::byte* line, std::uint32_t cell, float value) {
+    if (mask->type == GGML_TYPE_F16) {
+      reinterpret_cast<ggml_fp16_t*>(line)[cell] = ggml_fp32_to_fp16(value);
+    } else {
+      reinterpret_cast<float*>(line)[cell] = value;
+    }
+  };
   for (std::size_t row = ubatch_begin_; row < cells_.size(); ++row) {
     std::byte* line = rows + (row - ubatch_begin_) * mask->nb[1];
-    const std::uint32_t earlier = pass_.earlier_rows[row];
-    if (mask->type == GGML_TYPE_F16) {
-      auto* entries = reinterpret_cast<ggml_fp16_t*>(line);
-      for (std::uint32_t i = 0; i < earlier; ++i) entries[cells_[i]] = 0;
-    } else {
-      auto* entries = reinterpret_cast<float*>(line);
-      for (std::uint32_t i = 0; i < earlier; ++i) entries[cells_[i]] = 0;
+    const std::uint32_t earlier = pass_.earlier_rows.empty() ? 0 : pass_.earlier_rows[row];
+    for (std::uint32_t i = 0; i < earlier; ++i) set(line, cells_[i], 0);
+    for (const Position position : pass_.hidden) {
+      const std::int32_t cell = pass_.cell_of_position[static_cast<std::size_t>(position)];
+      if (cell >= 0 && position != pass_.positions[row]) {
+        set(line, static_cast<std::uint32_t>(cell), -INFINITY);
+      }
     }
   }
 }

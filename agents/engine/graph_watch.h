@@ -35,6 +35,7 @@ class GraphWatch {
     // For every row, how many rows of the batch lie in earlier runs: what the mask has to open.
     // Empty: llama.cpp's own mask is right.
     std::span<const std::uint32_t> earlier_rows;
+    std::span<const Position> hidden;  // rows of the pass do not see these, their own excepted
     // Filled as cells become known.
     std::span<std::int32_t> cell_of_position;
     const LayerHook* hook = nullptr;        // null: none
@@ -53,6 +54,7 @@ class GraphWatch {
   CacheMemory EndCapture(std::uint32_t head_dim);
 
   void BeginPass(const Pass& pass);
+  bool uses_flash() const { return flash_; }
   // True if every row's cell was seen and, where asked for, the mask was patched.
   bool EndPass();
 
@@ -62,6 +64,7 @@ class GraphWatch {
   bool Ask(const ggml_tensor* node);
   bool Done(const ggml_tensor* node);
   void NoteKeyWrite(const ggml_tensor* node, const ggml_tensor* indices);
+  bool PatchesMask() const { return !pass_.earlier_rows.empty() || !pass_.hidden.empty(); }
   void PatchMask(const ggml_tensor* mask) const;
   void CallHook();
   bool WantsProbe() const;

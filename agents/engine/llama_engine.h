@@ -195,6 +195,10 @@ class Engine {
 
   // Records softmax attention during the next pass only. kUnsupported by way of the state blob.
   virtual Status ProbeAttention(AttentionProbe probe) = 0;
+  // In the next pass only, no row attends to these positions, its own excepted; with flash
+  // attention a probe scores them all the same. kUnsupported by way of the state blob and without
+  // flash attention, whose weights are what the mask left.
+  virtual Status HideInNextPass(std::vector<Position> positions) = 0;
   // What the last Run recorded, by layer, then row.
   virtual const std::vector<AttentionWeights>& probed() const = 0;
 

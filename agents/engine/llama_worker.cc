@@ -456,6 +456,7 @@ Status LlamaWorker::DecodeBatch(std::span<const Position> positions,
   GraphWatch::Pass pass;
   pass.positions = positions;
   pass.earlier_rows = earlier_rows;
+  pass.hidden = hidden_;
   pass.cell_of_position = cell_of_position_;
   pass.hook = hook_ ? &hook_ : nullptr;
   pass.probe = &probe_;
@@ -467,6 +468,7 @@ Status LlamaWorker::DecodeBatch(std::span<const Position> positions,
   if (code == 0) llama_synchronize(context_.get());
   const bool seen = watch_->EndPass();
   probe_ = AttentionProbe();
+  hidden_.clear();
   if (code == 0 && seen) {
     std::stable_sort(probed_.begin(), probed_.end(),
                      [](const AttentionWeights& a, const AttentionWeights& b) {
@@ -510,6 +512,20 @@ Status LlamaWorker::ProbeAttention(AttentionProbe probe) {
   probe_ = std::move(probe);
   std::sort(probe_.rows.begin(), probe_.rows.end());
   std::sort(probe_.layers.begin(), probe_.layers.end());
+  return Status();
+}
+
+Status LlamaWorker::HideInNextPass(std::vector<Position> positions) {
+  if (!in_memory_ || !watch_->uses_flash()) {
+    return Unsupported("hiding rows from a pass needs flash attention and the cache's memory");
+  }
+  for (const Position position : positions) {
+    if (position < 0 || position >= static_cast<Position>(context_tokens())) {
+      return InvalidArgument("hidden position is " + std::to_string(position) +
+                             "; the limit is 0 to " + std::to_string(context_tokens() - 1));
+    }
+  }
+  hidden_ = std::move(positions);
   return Status();
 }
 

@@ -51,6 +51,7 @@ class LlamaWorker final : public Engine {
   Status ProbeAttention(AttentionProbe probe) override;
   Status RunUpTo(std::uint32_t last, std::span<const TokenId> prompt,
                  std::span<const TokenRun> runs) override;
+  Status HideInNextPass(std::vector<Position> positions) override;
   const std::vector<AttentionWeights>& probed() const override { return probed_; }
 
  private:
@@ -113,6 +114,7 @@ class LlamaWorker final : public Engine {
   std::uint32_t computed_rows_ = 0;
   LayerHook hook_;
   AttentionProbe probe_;
+  std::vector<Position> hidden_;
   std::uint32_t last_layer_ = ~0u;  // where the next pass ends
   std::vector<AttentionWeights> probed_;
 };

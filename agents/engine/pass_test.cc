@@ -315,6 +315,39 @@ TEST(RunUpToTest, StopsBehindItsLayerAndLeavesNoRowOfItsOwn) {
   EXPECT_EQ(engine.RunUpTo(30, Head(40), {&run, 1}).code(), Code::kInvalidArgument);
 }
 
+TEST(HideInNextPassTest, RowsDoNotSeeWhatIsHiddenAndAProbeStillScoresIt) {
+  KVC_NEEDS_MODEL();
+  Engine& engine = SharedEngine(TestEngine::kExactFlash);
+  const TokenRun last{39, 40};
+  engine.Clear();
+  ASSERT_TRUE(engine.RunRest(Head(40)).ok());
+  const std::vector<float> open = Copy(engine.Logits(0));
+  ASSERT_TRUE(engine.HideInNextPass({10, 11, 12, 39}).ok());
+  ASSERT_TRUE(engine.ProbeAttention({{39}, {5}}).ok());
+  ASSERT_TRUE(engine.Run(Head(40), {&last, 1}).ok());
+  const std::vector<float> hidden = Copy(engine.Logits(0));
+  EXPECT_GT(Kl(open, hidden), 1e-5);
+  EXPECT_GT(engine.probed()[0].weights[11], 0);
+  // What lies in hidden rows makes no difference.
+  engine.SetLayerHook([&](const LayerView& view) {
+    const std::vector<float> other(view.row_elements, 3);
+    for (const std::size_t position : {10U, 11U, 12U}) {
+      const auto cell = static_cast<std::uint32_t>(view.cell_of_position[position]);
+      view.WriteKey(cell, other);
+      view.WriteValue(cell, other);
+    }
+  });
+  ASSERT_TRUE(engine.HideInNextPass({10, 11, 12}).ok());
+  ASSERT_TRUE(engine.Run(Head(40), {&last, 1}).ok());
+  engine.SetLayerHook({});
+  EXPECT_LT(Kl(hidden, engine.Logits(0)), 1e-6);
+  // One pass only.
+  ASSERT_TRUE(engine.Run(Head(40), {&last, 1}).ok());
+  EXPECT_GT(Kl(hidden, engine.Logits(0)), 1e-5);
+  EXPECT_FALSE(engine.HideInNextPass({-1}).ok());
+  EXPECT_FALSE(SharedEngine(TestEngine::kExact).HideInNextPass({1}).ok());
+}
+
 TEST(AttentionProbeTest, RefusesRowsAndLayersThatDoNotExist) {
   KVC_NEEDS_MODEL();
   Engine& engine = SharedEngine(TestEngine::kExact);

@@ -5,6 +5,7 @@
 #include <numeric>
 #include <utility>
 
+#include "agents/engine/cache_memory.h"
 #include "align/complete/complete.h"
 #include "base/clock.h"
 #include "kernels/complete.h"
@@ -17,6 +18,7 @@ double MsSince(const Clock& clock, std::int64_t start_ns) {
 }
 
 constexpr std::uint32_t kCheckLayer = 1;
+constexpr double kAnchorShare = 0.15;  // QCFuse's (specs: selective recompute §C.3)
 
 // Layer 0 whole, and of layer 1 its query, key and value projections: 0.156 of a layer's
 // multiplications in SmolLM2-135M, which is what this is charged by for every model so far.
@@ -154,9 +156,9 @@ Status Composer::PlaceAll() {
 
 // REQUIRES: all rows but the fresh ones are placed; so they are afterwards.
 Result<const Composer::QuestionEvidence*> Composer::LookAtQuestion(
-    const std::vector<std::uint32_t>& layers) {
+    const std::vector<std::uint32_t>& layers, bool anchored) {
   for (const auto& known : questions_) {
-    if (known->layers == layers) return known.get();
+    if (known->layers == layers && known->anchored == anchored) return known.get();
   }
   const SystemClock clock;
   const std::int64_t start_ns = clock.NowNs();
@@ -166,9 +168,11 @@ Result<const Composer::QuestionEvidence*> Composer::LookAtQuestion(
   probe.sum_rows = true;
   for (Position p = question.begin; p < question.end; ++p) probe.rows.push_back(p);
   KVC_FAIL_IF_ERROR(engine_.ProbeAttention(std::move(probe)));
+  if (anchored) KVC_FAIL_IF_ERROR(engine_.HideInNextPass(RowsWithoutAnchors()));
   KVC_FAIL_IF_ERROR(engine_.RunUpTo(layers.back(), prompt_.tokens, fresh_));
   auto evidence = std::make_unique<QuestionEvidence>();
   evidence->layers = layers;
+  evidence->anchored = anchored;
   for (const AttentionWeights& weights : engine_.probed()) {
     const float share = 1.0F / static_cast<float>(weights.head_count * question_tokens());
     for (const SelectChunk& span : spans_) {
@@ -184,6 +188,34 @@ Result<const Composer::QuestionEvidence*> Composer::LookAtQuestion(
   evidence->took_ms = MsSince(clock, start_ns);
   questions_.push_back(std::move(evidence));
   return questions_.back().get();
+}
+
+std::vector<Position> Composer::RowsWithoutAnchors() const {
+  const ModelProfile& profile = engine_.profile();
+  const PlaneLayout planes = profile.planes();
+  const std::size_t elements = std::size_t{profile.kv_head_count} * profile.head_dim;
+  const std::size_t element = ElementBytes(profile.element_type);
+  std::vector<Position> hidden;
+  std::vector<float> key(elements);
+  for (const ComposeChunk& chunk : prompt_.chunks) {
+    std::vector<std::pair<double, Position>> norms;
+    Position position = chunk.begin;
+    for (const ChunkPart& part : chunk.parts) {
+      const std::byte* keys =
+          part.planes + planes.PlaneOffset(profile.layer_count / 2 * 2, part.block_tokens);
+      for (std::uint32_t row = 0; row < part.block_tokens; ++row, ++position) {
+        LoadRow(profile.element_type, keys + row * elements * element, element, key);
+        double norm = 0;
+        for (const float x : key) norm += double{x} * x;
+        norms.emplace_back(norm, position);
+      }
+    }
+    std::sort(norms.begin(), norms.end());
+    const auto anchors =
+        static_cast<std::size_t>(std::ceil(kAnchorShare * static_cast<double>(norms.size())));
+    for (std::size_t i = anchors; i < norms.size(); ++i) hidden.push_back(norms[i].second);
+  }
+  return hidden;
 }
 
 // Leaves the engine with the exact rows alone.
@@ -422,11 +454,6 @@ Result<ComposeReport> Composer::Run(const ComposerOptions& options) {
   request.check_cost_layers = kCheckCostLayers;
   report.reused = static_cast<std::uint32_t>(request.reused_rows());
   const SelectNeeds needs = (*rule)->Needs(request.layer_count);
-  if (needs.anchored_question) {
-    return Fail(Unsupported("rule '" + options.rule +
-                            "' asks the question over anchor digests, which are not made yet; use "
-                            "query, which asks it over all rows"));
-  }
   SelectEvidence evidence;
   if (needs.check_layer) {
     const auto check = LookAtCheckLayer();
@@ -442,7 +469,7 @@ Result<ComposeReport> Composer::Run(const ComposerOptions& options) {
   report.place_ms = MsSince(clock, place_ns);
   if (!needs.question_layers.empty()) {
     request.question_cost_row_layers = question_tokens() * (needs.question_layers.back() + 1.0);
-    const auto question = LookAtQuestion(needs.question_layers);
+    const auto question = LookAtQuestion(needs.question_layers, needs.anchored_question);
     if (!question) return Fail(question.error());
     evidence.question_attention = (*question)->attention;
     report.look_ms += (*question)->took_ms;

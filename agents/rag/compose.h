@@ -98,7 +98,7 @@ class Composer {
   // The engine then holds the prompt and has logits of its last token. kInvalidArgument: an unknown
   // rule, a budget out of its limits or below what the rule spends on looking, a prompt that does
   // not end in a fresh token, an empty chunk, spans that overlap, a prompt longer than the context.
-  // kUnsupported: a rule that needs anchor digests.
+  // kUnsupported: a rule that needs anchors, without flash attention.
   Result<ComposeReport> Run(const ComposerOptions& options);
 
   std::span<const TokenId> prompt() const { return prompt_.tokens; }
@@ -110,13 +110,19 @@ class Composer {
   };
   struct QuestionEvidence {
     std::vector<std::uint32_t> layers;
+    bool anchored = false;
     std::vector<float> attention;  // [layer][reused row]
     double took_ms = 0;
   };
 
   Status Check(const ComposerOptions& options) const;
   Status PlaceAll();
-  Result<const QuestionEvidence*> LookAtQuestion(const std::vector<std::uint32_t>& layers);
+  Result<const QuestionEvidence*> LookAtQuestion(const std::vector<std::uint32_t>& layers,
+                                                 bool anchored);
+  // Rows of chunks that are no anchors: a chunk's anchors are the kAnchorShare of its rows with the
+  // smallest keys in the middle layer, which are those that attract attention (QCFuse's demo ranks
+  // anchors by key norm; its release by attention received while the chunk is repeated).
+  std::vector<Position> RowsWithoutAnchors() const;
   Result<const CheckEvidence*> LookAtCheckLayer();
   // Mean loadings of every chunk, gathered from its parts.
   std::vector<ChunkLoadings> MeanLoadingsOfChunks();

@@ -19,7 +19,7 @@ class Compose : public testing::Test {
  protected:
   void SetUp() override {
     KVC_NEEDS_MODEL();
-    engine_ = &SharedEngine(TestEngine::kExact);
+    engine_ = &SharedEngine(TestEngine::kExactFlash);
     const std::span<const TokenId> text = LongText();
     auto head = MakeExactHead(*engine_, text.first(30));
     ASSERT_TRUE(head.has_value());
@@ -86,7 +86,7 @@ TEST_F(Compose, NothingRecomputedIsFurtherFromItThanHalf) {
 
 TEST_F(Compose, EveryRuleRunsWithinItsBudget) {
   for (const std::string_view rule : SelectRuleNames()) {
-    if (rule == "all" || rule == "query-anchored") continue;
+    if (rule == "all") continue;
     ComposeReport report;
     const double kl = KlOf({std::string(rule), 0.5, true, 1}, &report);
     EXPECT_LT(kl, 1) << rule;
@@ -154,8 +154,6 @@ TEST_F(Compose, WhatCannotBeDoneIsRefusedByName) {
               HasSubstr("known are none, all, random"));
   EXPECT_THAT(composer.Run({"random", 1.5, false, 1}).error().message(),
               HasSubstr("budget is 1.5"));
-  EXPECT_THAT(composer.Run({"query-anchored", 0.5, false, 1}).error().message(),
-              HasSubstr("anchor digests"));
   for (CanonicalChunk& chunk : chunks_) chunk.rank = 0;
   EXPECT_THAT(MakeComposer().Run({"random", 0.5, true, 1}).error().message(),
               HasSubstr("at least two prefaces"));
