@@ -40,9 +40,10 @@ class Chunk {
     for (std::size_t k = 0; k < rank_; ++k) posterior_[k * rank_ + k] = 1;
     weight_.assign(rank_ * rank_, 0);
     for (std::size_t row = 0; row < attention.size(); ++row) AddWeight(row, attention[row]);
-    gains_.assign(attention.size(), 0);
+    gains_.assign(attention.size(), std::numeric_limits<double>::infinity());
+    scored_.assign(attention.size(), 0);
     image_.resize(rank_);
-    Score();
+    FindBest();
   }
 
   double best_gain() const { return gains_[best_]; }
@@ -61,7 +62,8 @@ class Chunk {
     }
     AddWeight(row, -attention_[row]);
     gains_[row] = kTaken;
-    Score();
+    ++taken_;
+    FindBest();
     return first_ + row;
   }
 
@@ -103,11 +105,15 @@ class Chunk {
     return own + noise_ > 0 ? std::max(gain, 0.0) / (own + noise_) : 0;
   }
 
-  void Score() {
-    best_ = 0;
-    for (std::size_t row = 0; row < gains_.size(); ++row) {
-      if (gains_[row] != kTaken) gains_[row] = Gain(row);
-      if (gains_[row] > gains_[best_]) best_ = row;
+  // What is known of a row only lowers its gain, so an old gain is a bound: rows are scored again
+  // from the top down, until one that is up to date stands first. A tenth of all scoring at most.
+  void FindBest() {
+    for (;;) {
+      best_ =
+          static_cast<std::size_t>(std::max_element(gains_.begin(), gains_.end()) - gains_.begin());
+      if (gains_[best_] == kTaken || scored_[best_] == taken_ + 1) return;
+      gains_[best_] = Gain(best_);
+      scored_[best_] = taken_ + 1;
     }
   }
 
@@ -118,7 +124,9 @@ class Chunk {
   double own_variance_, noise_;    // ν, η
   std::vector<double> posterior_;  // P
   std::vector<double> weight_;
-  std::vector<double> gains_;
+  std::vector<double> gains_;        // infinite: never scored
+  std::vector<std::size_t> scored_;  // when, in rows taken, + 1
+  std::size_t taken_ = 0;
   std::vector<double> image_;
   std::size_t best_ = 0;
 };
