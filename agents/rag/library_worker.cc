@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <memory>
 #include <utility>
 
 #include "base/clock.h"
@@ -13,8 +14,17 @@ double MsSince(const Clock& clock, std::int64_t start_ns) {
   return static_cast<double>(clock.NowNs() - start_ns) / 1e6;
 }
 
-bool IsTooLong(const Status& status) { return status.code() == Code::kInvalidArgument; }
 bool IsGone(const Status& status) { return status.code() == Code::kNotFound; }
+
+// Why not, before seconds go into prefaces; empty: it fits.
+std::string TooLong(const WorkHandle& work, std::uint32_t context_tokens) {
+  std::size_t longest = 0;
+  for (const auto& preface : work.prefaces) longest = std::max(longest, preface.size());
+  if (longest + work.tokens.size() <= context_tokens) return "";
+  return "the document has " + std::to_string(work.tokens.size()) +
+         " tokens, its longest preface " + std::to_string(longest) + "; the context holds " +
+         std::to_string(context_tokens);
+}
 
 }  // namespace
 
@@ -82,6 +92,7 @@ Result<WorkerReport> LibraryWorker::Run(const Options& options) {
   const SystemClock clock;
   const std::int64_t start_ns = clock.NowNs();
   WorkerReport report;
+  std::vector<std::unique_ptr<WorkHandle>> too_long;  // Dropped, they would be offered again.
   while (!options.should_stop || !options.should_stop()) {
     auto work = library_.NextWork(options.variants);
     if (!work) return Fail(work.error());
@@ -90,17 +101,17 @@ Result<WorkerReport> LibraryWorker::Run(const Options& options) {
     done.document = (*work)->name;
     done.kind = (*work)->kind;
     done.tokens = static_cast<std::uint32_t>((*work)->tokens.size());
-    const Status status = Prepare(**work, options.ack, done);
-    if (!status.ok() && !IsTooLong(status) && !IsGone(status)) return Fail(status);
-    report.prefills += done.prefills;
-    if (status.ok()) {
-      ++report.prepared;
-    } else {
-      ++report.skipped;
+    done.skipped = TooLong(**work, engine_.context_tokens());
+    if (!done.skipped.empty()) {
+      too_long.push_back(std::move(*work));
+      if (!told_.emplace(done.document, done.kind, done.tokens).second) continue;
+    } else if (const Status status = Prepare(**work, options.ack, done); IsGone(status)) {
       done.skipped = status.message();
-      // Dropped, it would be offered again.
-      if (IsTooLong(status)) too_long_.push_back(std::move(*work));
+    } else if (!status.ok()) {
+      return Fail(status);
     }
+    report.prefills += done.prefills;
+    ++(done.skipped.empty() ? report.prepared : report.skipped);
     if (options.on_done) options.on_done(done);
   }
   engine_.Clear();

@@ -1,10 +1,10 @@
 // Prepares a library's documents: takes work, prefills the document behind its prefaces, hands the
 // canonical rows and their loadings back.
 //
-// Guarantee: a document that cannot be prepared (too long for the context behind its longest
-// preface, or removed meanwhile) is told of and passed over; the others are prepared all the same.
-// The claim on one that is too long is kept while the worker lives: all workers of a library have
-// the same context, so nobody could do better, and the loop ends.
+// Guarantee: a document that cannot be prepared (too long for this engine's context behind its
+// longest preface, or removed meanwhile) is told of once and passed over; the others are prepared
+// all the same. The claim on one that is too long is kept until Run() ends, so that it is not
+// offered again; then a worker with a longer context may take it.
 //
 // Thread safety: none; belongs to the thread of its client and engine. Several workers, each with a
 // client of its own, share a library's work.
@@ -14,8 +14,9 @@
 #include <cstdint>
 #include <functional>
 #include <list>
-#include <memory>
+#include <set>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "agents/rag/canonical.h"
@@ -70,7 +71,7 @@ class LibraryWorker {
   Engine& engine_;
   LibraryHandle& library_;
   std::list<Maker> makers_;
-  std::vector<std::unique_ptr<WorkHandle>> too_long_;
+  std::set<std::tuple<std::string, RootKind, std::uint32_t>> told_;  // too long, by tokens
 };
 
 // Writes rows [begin, begin + count) of `chunk` as one stored block: planes, then, where the chunk

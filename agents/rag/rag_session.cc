@@ -1,5 +1,6 @@
 #include "agents/rag/rag_session.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "agents/editor/fidelity.h"
@@ -49,7 +50,8 @@ Result<std::unique_ptr<PlanHandle>> RagSession::MakePlan(std::span<const TokenId
                                                          const Options& options) {
   PlanRequest request;
   request.tokens = prompt;
-  request.store_tokens = options.store_tokens;
+  request.store_tokens =
+      static_cast<std::uint32_t>(std::min<std::size_t>(options.store_tokens, prompt.size()));
   request.costs = engine_.costs();
   if (chunks.empty()) {
     request.policy = Policy::kExact;

@@ -58,7 +58,7 @@ class RagSession {
     ComposerOptions compose;
     std::uint32_t variants = 0;  // bits 1 << RootKind; 0: all
     std::uint32_t min_chunk_rows = ComposeOptions{}.min_chunk_rows;
-    std::uint32_t store_tokens = 0;  // leading tokens that Commit() may store
+    std::uint32_t store_tokens = 0;  // leading tokens that Commit() may store, at most
     double canary_share = 0.01;      // of composed prompts; 0 to 1
     std::uint64_t canary_seed = 1;
   };
