@@ -41,7 +41,8 @@ void RowRotation::Apply(std::span<float> row) const {
 }
 
 Result<CanonicalMaker> CanonicalMaker::Create(Engine& engine,
-                                              std::span<const std::vector<TokenId>> prefaces) {
+                                              std::span<const std::vector<TokenId>> prefaces,
+                                              const CanonicalMaker* like) {
   const ModelProfile& profile = engine.profile();
   if (prefaces.empty() || prefaces.size() > kMaxPrefaces) {
     return Fail(InvalidArgument("prefaces has " + std::to_string(prefaces.size()) +
@@ -58,13 +59,22 @@ Result<CanonicalMaker> CanonicalMaker::Create(Engine& engine,
       return Fail(InvalidArgument("preface " + std::to_string(maker.prefaces_.size()) +
                                   " is empty; it needs at least 1 token"));
     }
-    Preface preface{tokens, {}};
+    const auto is_same = [&](const auto& known) { return known->tokens == tokens; };
+    if (like != nullptr) {
+      const auto known = std::find_if(like->prefaces_.begin(), like->prefaces_.end(), is_same);
+      if (known != like->prefaces_.end()) {
+        maker.prefaces_.push_back(*known);
+        continue;
+      }
+    }
+    auto preface = std::make_shared<Preface>(Preface{tokens, {}});
     engine.Clear();
     KVC_FAIL_IF_ERROR(engine.RunRest(tokens));
-    preface.block.resize(profile.planes().BlockBytes(tokens.size()));
+    preface->block.resize(profile.planes().BlockBytes(tokens.size()));
     KVC_FAIL_IF_ERROR(
-        engine.ReadRows(0, static_cast<std::uint32_t>(tokens.size()), preface.block.data()));
+        engine.ReadRows(0, static_cast<std::uint32_t>(tokens.size()), preface->block.data()));
     maker.prefaces_.push_back(std::move(preface));
+    ++maker.prefilled_;
   }
   engine.Clear();
   maker.preface_ms_ = MsSince(clock, start_ns);
@@ -74,12 +84,12 @@ Result<CanonicalMaker> CanonicalMaker::Create(Engine& engine,
 Result<CanonicalChunk> CanonicalMaker::Make(std::span<const TokenId> tokens) {
   if (tokens.empty()) return Fail(InvalidArgument("the chunk is empty; it needs at least 1 token"));
   const ModelProfile& profile = engine_->profile();
-  for (const Preface& preface : prefaces_) {
-    if (preface.tokens.size() + tokens.size() > engine_->context_tokens()) {
+  for (const auto& preface : prefaces_) {
+    if (preface->tokens.size() + tokens.size() > engine_->context_tokens()) {
       return Fail(InvalidArgument(
           "the chunk has " + std::to_string(tokens.size()) + " tokens; behind a preface of " +
-          std::to_string(preface.tokens.size()) + " the limit is " +
-          std::to_string(engine_->context_tokens() - preface.tokens.size())));
+          std::to_string(preface->tokens.size()) + " the limit is " +
+          std::to_string(engine_->context_tokens() - preface->tokens.size())));
     }
   }
   const SystemClock clock;
@@ -89,11 +99,11 @@ Result<CanonicalChunk> CanonicalMaker::Make(std::span<const TokenId> tokens) {
   const std::size_t element = ElementBytes(profile.element_type), row_bytes = elements * element;
   const PlaneLayout planes = profile.planes();
   std::vector<std::vector<std::byte>> blocks;
-  for (const Preface& preface : prefaces_) {
-    const auto begin = static_cast<std::uint32_t>(preface.tokens.size());
-    std::vector<TokenId> prompt = preface.tokens;
+  for (const auto& preface : prefaces_) {
+    const auto begin = static_cast<std::uint32_t>(preface->tokens.size());
+    std::vector<TokenId> prompt = preface->tokens;
     prompt.insert(prompt.end(), tokens.begin(), tokens.end());
-    const PlaceSpan span{0, begin, 0, preface.block.data(), begin, 0};
+    const PlaceSpan span{0, begin, 0, preface->block.data(), begin, 0};
     KVC_FAIL_IF_ERROR(engine_->Place({&span, 1}));
     KVC_FAIL_IF_ERROR(engine_->RunRest(prompt));
     blocks.emplace_back(planes.BlockBytes(rows));
@@ -117,7 +127,7 @@ Result<CanonicalChunk> CanonicalMaker::Make(std::span<const TokenId> tokens) {
   std::vector<float> mean(rows * elements);
   for (std::size_t layer = 0; layer < profile.layer_count; ++layer) {
     for (std::size_t p = 0; p < count; ++p) {
-      const auto begin = static_cast<Position>(prefaces_[p].tokens.size());
+      const auto begin = static_cast<Position>(prefaces_[p]->tokens.size());
       for (std::size_t row = 0; row < rows; ++row) {
         const std::size_t to = (p * rows + row) * elements;
         const auto load = [&](std::size_t plane, std::vector<float>& into) {

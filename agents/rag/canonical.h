@@ -11,6 +11,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -33,17 +34,21 @@ struct CanonicalChunk {
 
 class CanonicalMaker {
  public:
-  // Prefills the prefaces and keeps their rows; empties the engine. kInvalidArgument: none, more
+  // Prefills the prefaces and keeps their rows, but for those that `like` has already; empties the
+  // engine. kInvalidArgument: none, more
   // than kMaxPrefaces, an empty or a too long one; kUnsupported: keys of this model cannot be
   // moved.
   static Result<CanonicalMaker> Create(Engine& engine,
-                                       std::span<const std::vector<TokenId>> prefaces);
+                                       std::span<const std::vector<TokenId>> prefaces,
+                                       const CanonicalMaker* like = nullptr);
 
   // Empties the engine. kInvalidArgument: no tokens, or more than the context has left behind the
   // longest preface.
   Result<CanonicalChunk> Make(std::span<const TokenId> tokens);
 
   double preface_ms() const { return preface_ms_; }
+  std::uint32_t preface_count() const { return static_cast<std::uint32_t>(prefaces_.size()); }
+  std::uint32_t prefilled() const { return prefilled_; }  // prefaces that were not known
 
  private:
   struct Preface {
@@ -54,8 +59,9 @@ class CanonicalMaker {
   explicit CanonicalMaker(Engine& engine) : engine_(&engine) {}
 
   Engine* engine_;
-  std::vector<Preface> prefaces_;
+  std::vector<std::shared_ptr<const Preface>> prefaces_;
   double preface_ms_ = 0;
+  std::uint32_t prefilled_ = 0;
 };
 
 // The same for one chunk.

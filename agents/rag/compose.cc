@@ -130,12 +130,11 @@ void Composer::FindFresh() {
 
 Status Composer::Check(const ComposerOptions& options) const {
   KVC_RETURN_IF_ERROR(malformed_);
-  for (std::size_t i = 0; i < prompt_.chunks.size() && options.completion; ++i) {
-    if (prompt_.chunks[i].rank == 0) {
-      return InvalidArgument(
-          "completion needs chunks that were made behind at least two prefaces; chunk " +
-          std::to_string(i) + " has no loadings");
-    }
+  const auto has_loadings = [](const ComposeChunk& chunk) { return chunk.rank > 0; };
+  if (options.completion && !prompt_.chunks.empty() &&
+      std::none_of(prompt_.chunks.begin(), prompt_.chunks.end(), has_loadings)) {
+    return InvalidArgument(
+        "completion needs chunks that were made behind at least two prefaces; none has loadings");
   }
   return Status();
 }
@@ -365,6 +364,10 @@ void Composer::Complete(const LayerView& view, std::size_t index,
   const ModelProfile& profile = engine_.profile();
   const std::size_t elements = view.row_elements;
   const ComposeChunk& chunk = prompt_.chunks[index];
+  if (chunk.rank == 0) {
+    ++report.left_without_loadings;
+    return;
+  }
   const RotationTable to_prompt(profile.omega, spans_[index].begin);
   const auto loadings_of = [&](const ChunkPart& part) {
     return part.loadings + view.layer * LayerStride(part, chunk.rank);

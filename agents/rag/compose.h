@@ -28,7 +28,7 @@ namespace kvcommons {
 struct ComposerOptions {
   std::string rule = "design";
   double budget = 0.17;    // charged
-  bool completion = true;  // needs chunks made behind several prefaces
+  bool completion = true;  // needs chunks made behind several prefaces; others are left alone
   std::uint64_t seed = 1;  // of the rule `random`
 };
 
@@ -44,8 +44,9 @@ struct ComposeReport {
   double compute_ms = 0;   // the pass, completion included
   double complete_ms = 0;  // of that, completion
   double ttft_ms = 0;      // all of the above once
-  // Chunk-layers that completion corrected, and those that its guards left alone.
-  std::uint32_t corrected = 0, left_few_rows = 0, left_worse = 0;
+  // Chunk-layers that completion corrected, and those that it left alone: its guards, or no
+  // loadings.
+  std::uint32_t corrected = 0, left_few_rows = 0, left_worse = 0, left_without_loadings = 0;
   std::uint64_t corrected_rows = 0;  // summed over layers
   // Of each chunk: what its recomputed rows were off by, the root mean square over rows, numbers
   // and the layers behind the first; 0 where none were. Empty without completion.

@@ -115,7 +115,7 @@ Result<std::vector<CanonicalChunk>> FidelityBench::Prepare(const RagCase& rag_ca
   for (const auto& passage : rag_case.related) related.push_back(&passage);
   std::optional<CanonicalMaker> near;
   const auto make_near = [&]() -> Status {
-    auto made = CanonicalMaker::Create(*engine_, NearPrefaces(related));
+    auto made = CanonicalMaker::Create(*engine_, NearPrefaces(related), &makers_[kMean]);
     if (!made) return made.error();
     near = std::move(*made);
     return Status();

@@ -59,11 +59,21 @@ Result<CanonicalMaker*> LibraryWorker::MakerFor(const WorkHandle& work, WorkDone
     makers_.splice(makers_.begin(), makers_, known);
     return &makers_.front().maker;
   }
-  // Before the new one is made: its rows may be tens of MiB.
-  if (makers_.size() == kMaxMakers) makers_.pop_back();
-  auto maker = CanonicalMaker::Create(engine_, work.prefaces);
+  // Half of the prefaces of `near` are those of `mean`: taken from the maker that shares most.
+  const auto shared = [&](const Maker& maker) {
+    return std::count_if(work.prefaces.begin(), work.prefaces.end(), [&](const auto& preface) {
+      return std::find(maker.prefaces.begin(), maker.prefaces.end(), preface) !=
+             maker.prefaces.end();
+    });
+  };
+  const auto like =
+      std::max_element(makers_.begin(), makers_.end(),
+                       [&](const Maker& a, const Maker& b) { return shared(a) < shared(b); });
+  auto maker = CanonicalMaker::Create(engine_, work.prefaces,
+                                      like == makers_.end() ? nullptr : &like->maker);
   if (!maker) return Fail(maker.error());
-  done.prefills += static_cast<std::uint32_t>(work.prefaces.size());
+  if (makers_.size() == kMaxMakers) makers_.pop_back();
+  done.prefills += maker->prefilled();
   makers_.push_front({work.prefaces, std::move(*maker)});
   return &makers_.front().maker;
 }

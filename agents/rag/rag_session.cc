@@ -116,9 +116,11 @@ Status RagSession::CarryOut(std::span<const TokenId> prompt,
   PlanParts parts = PartsOf(plan_->spans, chunks);
   ComposerOptions compose = options.compose;
   if (!parts.chunks.empty()) {
-    if (compose.completion && !parts.has_loadings) {
+    const auto has_loadings = [](const ComposeChunk& chunk) { return chunk.rank > 0; };
+    if (compose.completion &&
+        std::none_of(parts.chunks.begin(), parts.chunks.end(), has_loadings)) {
       compose.completion = false;
-      report.not_completed = "a chunk is served from a variant without loadings";
+      report.not_completed = "no chunk is served from a variant with loadings";
     }
     const auto quality = model_->QualityOf(QualityName(compose.rule, compose.completion));
     if (!quality) return quality.error();
@@ -172,6 +174,7 @@ Status RagSession::RunComposed(std::span<const TokenId> prompt, PlanParts parts,
   report.corrected = ran->corrected;
   report.left_few_rows = ran->left_few_rows;
   report.left_worse = ran->left_worse;
+  report.left_without_loadings = ran->left_without_loadings;
   report.corrected_rows = ran->corrected_rows;
   report.place_ms = ran->place_ms;
   report.look_ms = ran->look_ms;

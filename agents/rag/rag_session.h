@@ -41,7 +41,8 @@ struct RagReport {
   };
   std::vector<Chunk> chunks;  // one for each of the request's
   bool completion = false;
-  std::uint32_t corrected = 0, left_few_rows = 0, left_worse = 0;  // see ComposeReport
+  // See ComposeReport.
+  std::uint32_t corrected = 0, left_few_rows = 0, left_worse = 0, left_without_loadings = 0;
   std::uint64_t corrected_rows = 0;
   double ttft_ms = 0;  // from token ids to logits
   double plan_ms = 0, place_ms = 0, look_ms = 0, select_ms = 0, compute_ms = 0, complete_ms = 0;

@@ -12,6 +12,10 @@
 // Rows are taken one by one. In aligned blocks of 8 the same budget recovered 0.85 of the gap where
 // single rows recovered 0.94 (docs/fidelity.md): neighbours say the same twice.
 //
+// The question's attention is that of deep layers: on six prompts of 2,000 tokens, rows chosen by
+// the middle layers left 0.065 of KL where these leave 0.030, and on ten short ones both leave the
+// same.
+//
 // Source: specs: selective recompute §I.
 
 #include <algorithm>
@@ -136,7 +140,7 @@ class DesignRule final : public SelectRule {
   std::string_view name() const override { return "design"; }
   SelectNeeds Needs(std::uint32_t layer_count) const override {
     SelectNeeds needs;
-    needs.question_layers = MiddleLayers(layer_count);
+    needs.question_layers = DeepLayers(layer_count);
     needs.loadings = true;
     return needs;
   }

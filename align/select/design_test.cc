@@ -14,6 +14,16 @@ using ::testing::ElementsAre;
 
 constexpr std::uint32_t kLayers = 3;
 
+// Attention per row, as the question gives it in every layer that `rule` looks at.
+std::vector<float> Seen(std::string_view rule, const std::vector<float>& rows) {
+  std::vector<float> attention;
+  const std::size_t layers = (*MakeSelectRule(rule))->Needs(kLayers).question_layers.size();
+  for (std::size_t layer = 0; layer < layers; ++layer) {
+    attention.insert(attention.end(), rows.begin(), rows.end());
+  }
+  return attention;
+}
+
 SelectRequest RequestOf(std::span<const SelectChunk> chunks, double budget) {
   SelectRequest request;
   request.chunks = chunks;
@@ -24,10 +34,9 @@ SelectRequest RequestOf(std::span<const SelectChunk> chunks, double budget) {
 
 TEST(DesignRuleTest, WithoutLoadingsItIsQueryAttention) {
   const std::vector<SelectChunk> chunks{{0, 12}, {12, 24}};
-  std::vector<float> attention(kLayers * 24, 0.01F);
-  for (std::uint32_t layer = 0; layer < kLayers; ++layer) {
-    for (const std::size_t row : {3U, 17U, 18U}) attention[layer * 24 + row] = 1;
-  }
+  std::vector<float> rows(24, 0.01F);
+  for (const std::size_t row : {3U, 17U, 18U}) rows[row] = 1;
+  const std::vector<float> attention = Seen("design", rows);
   const std::vector<ChunkLoadings> none(2);
   SelectEvidence evidence;
   evidence.question_attention = attention;
@@ -42,10 +51,7 @@ TEST(DesignRuleTest, RowsThatErrTogetherAreMeasuredOnce) {
   // the pair tells about the other, so the second choice is row 2.
   const std::vector<SelectChunk> chunks{{0, 3}};
   const std::vector<float> values{1, 0, 1, 0, 0, 1};
-  std::vector<float> attention;
-  for (std::uint32_t layer = 0; layer < kLayers; ++layer) {
-    attention.insert(attention.end(), {1.0F, 1.0F, 0.8F});
-  }
+  const std::vector<float> attention = Seen("design", {1.0F, 1.0F, 0.8F});
   const std::vector<ChunkLoadings> loadings{{2, values, 0.01F}};
   SelectEvidence evidence;
   evidence.question_attention = attention;
@@ -98,16 +104,14 @@ TEST(DesignRuleTest, LeavesLessVarianceThanQueryAttention) {
   const std::vector<SelectChunk> chunks{{0, kRows}};
   double design_sum = 0, query_sum = 0;
   for (int round = 0; round < 20; ++round) {
-    std::vector<float> values(kRows * kPairs, 0), attention(kLayers * kRows);
+    std::vector<float> values(kRows * kPairs, 0), attention(kRows);
     std::vector<double> covariance(kRows * kRows, 0), weight(kRows), share(kRows), of_pair(kPairs);
     for (double& x : of_pair) x = std::exp(normal(random));
     const auto pair_of = [](std::size_t row) { return row / 8 % kPairs; };
     for (std::size_t row = 0; row < kRows; ++row) {
       share[row] = 1 + 0.2 * normal(random);
       weight[row] = of_pair[pair_of(row)];
-      for (std::uint32_t layer = 0; layer < kLayers; ++layer) {
-        attention[layer * kRows + row] = static_cast<float>(weight[row]);
-      }
+      attention[row] = static_cast<float>(weight[row]);
       values[row * kPairs + pair_of(row)] = static_cast<float>(share[row]);
     }
     for (std::size_t t = 0; t < kRows; ++t) {
@@ -117,10 +121,11 @@ TEST(DesignRuleTest, LeavesLessVarianceThanQueryAttention) {
     }
     const std::vector<ChunkLoadings> loadings{{kPairs, values, 0.05F}};
     SelectEvidence evidence;
-    evidence.question_attention = attention;
     evidence.loadings = loadings;
     const SelectRequest request = RequestOf(chunks, 0.25);
     const auto left = [&](std::string_view name) {
+      const std::vector<float> seen = Seen(name, attention);
+      evidence.question_attention = seen;
       return PosteriorVariance(covariance, kRows, 0.05, weight,
                                (*MakeSelectRule(name))->Select(request, evidence)->rows);
     };
@@ -132,7 +137,8 @@ TEST(DesignRuleTest, LeavesLessVarianceThanQueryAttention) {
 
 TEST(DesignRuleTest, LoadingsOfAnotherShapeAreRefused) {
   const std::vector<SelectChunk> chunks{{0, 4}};
-  const std::vector<float> attention(kLayers * 4, 1), values(4 * 2 - 1, 1);
+  const std::vector<float> attention = Seen("design", std::vector<float>(4, 1)),
+                           values(4 * 2 - 1, 1);
   const std::vector<ChunkLoadings> loadings{{2, values, 1}};
   SelectEvidence evidence;
   evidence.question_attention = attention;

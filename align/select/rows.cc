@@ -119,6 +119,15 @@ std::vector<std::uint32_t> MiddleLayers(std::uint32_t layer_count) {
   return {middle - 1, middle, middle + 1};
 }
 
+std::vector<std::uint32_t> DeepLayers(std::uint32_t layer_count) {
+  std::vector<std::uint32_t> layers;
+  for (const std::uint32_t tenths : {6U, 7U, 8U, 9U}) {
+    const std::uint32_t layer = layer_count * tenths / 10;
+    if (layers.empty() || layers.back() != layer) layers.push_back(layer);
+  }
+  return layers;
+}
+
 Result<std::vector<double>> MeanQuestionAttention(const SelectRequest& request,
                                                   const SelectEvidence& evidence,
                                                   const SelectNeeds& needs) {

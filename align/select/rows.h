@@ -33,9 +33,12 @@ inline Looking AtQuestion(const SelectRequest& request) {
 Result<std::size_t> AffordableRows(const SelectRequest& request, std::string_view rule,
                                    const Looking& looking);
 
-// Where rules look at the question: everywhere, or in three layers of the middle.
+// Where rules look at the question: everywhere, in three layers of the middle, or deep.
 std::vector<std::uint32_t> AllLayers(std::uint32_t layer_count);
 std::vector<std::uint32_t> MiddleLayers(std::uint32_t layer_count);
+// At six, seven, eight and nine tenths of the depth: there is most of what stale rows do to an
+// answer (specs: selective recompute §I), and there the question's attention tells best which.
+std::vector<std::uint32_t> DeepLayers(std::uint32_t layer_count);
 
 // Mean over the needed layers of the question's attention, per reused row.
 Result<std::vector<double>> MeanQuestionAttention(const SelectRequest& request,

@@ -265,7 +265,7 @@ TEST_F(RagTest, ADocumentIsComputedThenServedFromSystemThenFromMean) {
   const RagReport system = Compose(session, prompt);
   EXPECT_EQ(system.canonical, 310U) << system.explanation;
   EXPECT_FALSE(system.completion);
-  EXPECT_THAT(system.not_completed, HasSubstr("without loadings"));
+  EXPECT_THAT(system.not_completed, HasSubstr("with loadings"));
   for (const auto& chunk : system.chunks) EXPECT_EQ(chunk.variant, RootKind::kSystem);
   EXPECT_LT(KlOf(prompt), 0.2);
 
