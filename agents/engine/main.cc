@@ -8,7 +8,9 @@
 
 #include "agents/editor/edit_command.h"
 #include "agents/engine/commands.h"
+#include "agents/rag/library_command.h"
 #include "agents/rag/rag_command.h"
+#include "agents/rag/rag_daemon_command.h"
 
 namespace {
 
@@ -49,6 +51,14 @@ void AddJson(Program& program, CLI::App* command) {
       ->expected(0, 1)
       ->default_str("-")
       ->type_name("FILE");
+}
+
+void AddDaemon(Program& program, CLI::App* command) {
+  command
+      ->add_option("--daemon", program.common.socket_path,
+                   "socket of kvcommonsd; default: the user's")
+      ->envname("KVCOMMONS_SOCKET")
+      ->type_name("SOCKET");
 }
 
 void AddGenerate(Program& program) {
@@ -100,11 +110,7 @@ void AddEditOptions(Program& program, CLI::App* command,
                     const std::shared_ptr<kvcommons::EditCommandOptions>& options) {
   AddEngineOptions(program, command);
   AddJson(program, command);
-  command
-      ->add_option("--daemon", program.common.socket_path,
-                   "socket of kvcommonsd; default: the user's")
-      ->envname("KVCOMMONS_SOCKET")
-      ->type_name("SOCKET");
+  AddDaemon(program, command);
   command->add_option("--max-tokens", options->max_tokens, "tokens to generate and to compare on")
       ->capture_default_str()
       ->check(CLI::Range(1, 1024));
@@ -244,8 +250,83 @@ void AddRag(Program& program) {
   command->add_option("--chunk-tokens", rag->limits.chunk_tokens, "longer chunks are cut")
       ->capture_default_str();
   AddFidelityOptions(command, rag->fidelity);
-  command->callback([&program, rag] {
-    program.action = [&program, rag] { return kvcommons::RunRagCommand(program.common, *rag); };
+  auto daemon = std::make_shared<kvcommons::DaemonRagOptions>();
+  CLI::Option* is_daemon =
+      command
+          ->add_option(
+              "--daemon", program.common.socket_path,
+              "compose from the library of kvcommonsd; without SOCKET: the user's. A chunk "
+              "may then be {\"doc\": NAME}")
+          ->expected(0, 1)
+          ->type_name("SOCKET");
+  command->add_flag("--put", daemon->put, "put the texts into the library and prepare them first")
+      ->needs(is_daemon);
+  command->add_flag("--compare", daemon->compare,
+                    "also prefill in full, and compare; always, without --daemon");
+  command->add_flag("--store", daemon->store, "keep the exact rows of the prompts' beginnings")
+      ->needs(is_daemon);
+  command
+      ->add_option("--canary-share", daemon->canary_share,
+                   "of the prompts that are checked against full prefill, for the daemon")
+      ->capture_default_str()
+      ->needs(is_daemon);
+  const CLI::Option* variant = command->get_option("--variant");
+  command->callback([&program, rag, daemon, is_daemon, variant] {
+    program.action = [&program, rag, daemon, is_daemon, variant] {
+      if (is_daemon->count() == 0) return kvcommons::RunRagCommand(program.common, *rag);
+      daemon->cases_path = rag->cases_path;
+      daemon->cases_max = rag->cases_max;
+      daemon->rules = rag->fidelity.rules;
+      daemon->budgets = rag->fidelity.budgets;
+      daemon->completion = rag->fidelity.completion;
+      // Without the option: whatever the library has.
+      if (variant->count() > 0) daemon->variants = rag->fidelity.variants;
+      daemon->max_tokens = rag->fidelity.forced_tokens;
+      daemon->seed = rag->fidelity.seed;
+      return kvcommons::RunDaemonRagCommand(program.common, *daemon);
+    };
+  });
+}
+
+void AddLibraryPut(Program& program, CLI::App& library) {
+  CLI::App* command = AddCommand(program, library, "put", "Puts texts into the daemon's library.");
+  AddEngineOptions(program, command);
+  AddJson(program, command);
+  AddDaemon(program, command);
+  auto put = std::make_shared<kvcommons::LibraryPutOptions>();
+  command->add_option("FILES", put->paths, "one document each")->required();
+  command->add_option("--name", put->name, "of a single document; default: the file's name");
+  command
+      ->add_option("--related", put->related,
+                   "names of documents that these are used together with, with commas")
+      ->delimiter(',');
+  command->callback([&program, put] {
+    program.action = [&program, put] { return kvcommons::RunLibraryPut(program.common, *put); };
+  });
+}
+
+void AddLibrary(Program& program) {
+  CLI::App* library = program.app.add_subcommand(
+      "library", "Documents that prompts are composed of; kvcommons library lists them.");
+  library->require_subcommand(1);
+  AddLibraryPut(program, *library);
+  CLI::App* command = AddCommand(
+      program, *library, "prepare",
+      "Prefills what is waiting in the library. Exit code 3: documents were passed over.");
+  AddEngineOptions(program, command);
+  AddJson(program, command);
+  AddDaemon(program, command);
+  auto prepare = std::make_shared<kvcommons::LibraryPrepareOptions>();
+  command->add_flag("--watch", prepare->watch, "go on until interrupted");
+  command
+      ->add_option("--variant,--variants", prepare->variants,
+                   "of sink, system, warm, mean, near; default: system, mean and near")
+      ->delimiter(',');
+  command->add_flag("--held", prepare->held_only, "store in memory only, do not wait for the disk");
+  command->callback([&program, prepare] {
+    program.action = [&program, prepare] {
+      return kvcommons::RunLibraryPrepare(program.common, *prepare);
+    };
   });
 }
 
@@ -278,8 +359,8 @@ void AddBenchFidelity(Program& program, CLI::App& bench) {
   });
 }
 
-constexpr void (*kCommands[])(Program&) = {AddGenerate, AddEdit, AddConvert,
-                                           AddGate,     AddRag,  AddBench};
+constexpr void (*kCommands[])(Program&) = {AddGenerate, AddEdit,    AddConvert, AddGate,
+                                           AddRag,      AddLibrary, AddBench};
 
 }  // namespace
 

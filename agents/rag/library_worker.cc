@@ -1,0 +1,122 @@
+#include "agents/rag/library_worker.h"
+
+#include <algorithm>
+#include <cstring>
+#include <memory>
+#include <utility>
+
+#include "base/clock.h"
+
+namespace kvcommons {
+namespace {
+
+double MsSince(const Clock& clock, std::int64_t start_ns) {
+  return static_cast<double>(clock.NowNs() - start_ns) / 1e6;
+}
+
+bool IsGone(const Status& status) { return status.code() == Code::kNotFound; }
+
+// Why not, before seconds go into prefaces; empty: it fits.
+std::string TooLong(const WorkHandle& work, std::uint32_t context_tokens) {
+  std::size_t longest = 0;
+  for (const auto& preface : work.prefaces) longest = std::max(longest, preface.size());
+  if (longest + work.tokens.size() <= context_tokens) return "";
+  return "the document has " + std::to_string(work.tokens.size()) +
+         " tokens, its longest preface " + std::to_string(longest) + "; the context holds " +
+         std::to_string(context_tokens);
+}
+
+}  // namespace
+
+void WriteLibraryBlock(const PlaneLayout& planes, const CanonicalChunk& chunk, Position begin,
+                       std::uint32_t count, std::byte* destination) {
+  const std::size_t rows = chunk.tokens.size(), first = static_cast<std::size_t>(begin);
+  for (std::size_t plane = 0; plane < planes.plane_count(); ++plane) {
+    const std::size_t row_bytes = planes.row_bytes[plane];
+    std::memcpy(destination + planes.PlaneOffset(plane, count),
+                chunk.planes.data() + planes.PlaneOffset(plane, rows) + first * row_bytes,
+                count * row_bytes);
+  }
+  if (chunk.rank == 0) return;
+  const std::size_t layers = planes.plane_count() / 2;
+  const LoadingsLayout whole{layers, rows, chunk.rank}, block{layers, count, chunk.rank};
+  std::byte* next = destination + LoadingsLayout::OffsetBytes(planes.BlockBytes(count));
+  for (std::size_t layer = 0; layer <= layers; ++layer) {  // The last is the mean.
+    const auto loadings = whole.Layer(chunk.loadings.data(), layer)
+                              .subspan(first * chunk.rank, std::size_t{count} * chunk.rank);
+    const float residue = whole.Residue(chunk.loadings.data(), layer);
+    std::memcpy(next, loadings.data(), loadings.size_bytes());
+    std::memcpy(next + loadings.size_bytes(), &residue, sizeof residue);
+    next += block.LayerFloats() * sizeof(float);
+  }
+}
+
+Result<CanonicalMaker*> LibraryWorker::MakerFor(const WorkHandle& work, WorkDone& done) {
+  const auto known = std::find_if(makers_.begin(), makers_.end(), [&](const Maker& maker) {
+    return maker.prefaces == work.prefaces;
+  });
+  if (known != makers_.end()) {
+    makers_.splice(makers_.begin(), makers_, known);
+    return &makers_.front().maker;
+  }
+  // Before the new one is made: its rows may be tens of MiB.
+  if (makers_.size() == kMaxMakers) makers_.pop_back();
+  auto maker = CanonicalMaker::Create(engine_, work.prefaces);
+  if (!maker) return Fail(maker.error());
+  done.prefills += static_cast<std::uint32_t>(work.prefaces.size());
+  makers_.push_front({work.prefaces, std::move(*maker)});
+  return &makers_.front().maker;
+}
+
+Status LibraryWorker::Prepare(WorkHandle& work, UploadAck ack, WorkDone& done) {
+  const SystemClock clock;
+  const std::int64_t start_ns = clock.NowNs();
+  const auto maker = MakerFor(work, done);
+  if (!maker) return maker.error();
+  const auto chunk = (*maker)->Make(work.tokens);
+  if (!chunk) return chunk.error();
+  done.prefills += chunk->prefaces;
+  const double prepare_ms = MsSince(clock, start_ns);
+  const PlaneLayout planes = engine_.profile().planes();
+  const auto stored = work.Commit(
+      [&](Position begin, std::uint32_t count, std::byte* destination) {
+        WriteLibraryBlock(planes, *chunk, begin, count, destination);
+        return Status();
+      },
+      chunk->rank, static_cast<std::uint64_t>(prepare_ms * 1e3), ack);
+  done.took_ms = MsSince(clock, start_ns);
+  return stored ? Status() : stored.error();
+}
+
+Result<WorkerReport> LibraryWorker::Run(const Options& options) {
+  const SystemClock clock;
+  const std::int64_t start_ns = clock.NowNs();
+  WorkerReport report;
+  std::vector<std::unique_ptr<WorkHandle>> too_long;  // Dropped, they would be offered again.
+  while (!options.should_stop || !options.should_stop()) {
+    auto work = library_.NextWork(options.variants);
+    if (!work) return Fail(work.error());
+    if (*work == nullptr) break;
+    WorkDone done;
+    done.document = (*work)->name;
+    done.kind = (*work)->kind;
+    done.tokens = static_cast<std::uint32_t>((*work)->tokens.size());
+    done.skipped = TooLong(**work, engine_.context_tokens());
+    if (!done.skipped.empty()) {
+      too_long.push_back(std::move(*work));
+      if (!told_.emplace(done.document, done.kind, done.tokens).second) continue;
+    } else if (const Status status = Prepare(**work, options.ack, done); IsGone(status)) {
+      done.skipped = status.message();
+    } else if (!status.ok()) {
+      return Fail(status);
+    }
+    report.prefills += done.prefills;
+    ++(done.skipped.empty() ? report.prepared : report.skipped);
+    if (options.on_done) options.on_done(done);
+  }
+  engine_.Clear();
+  report.took_ms = MsSince(clock, start_ns);
+  return report;
+}
+
+}  // namespace kvcommons

@@ -1,0 +1,253 @@
+#include "agents/rag/rag_daemon_command.h"
+
+#include <cstdio>
+#include <fstream>
+#include <iostream>
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "agents/editor/fidelity.h"
+#include "agents/engine/teacher_force.h"
+#include "agents/rag/daemon_cases.h"
+#include "agents/rag/library_command.h"
+#include "agents/rag/library_worker.h"
+#include "agents/rag/rag_workbench.h"
+
+namespace kvcommons {
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr const char* kName = "rag";
+
+// Full prefill of a prompt, and what it goes on with.
+struct Reference {
+  std::vector<TokenId> forced;
+  LogitRows logits;
+  double ttft_ms = 0;
+};
+
+Result<Reference> Prefill(Engine& engine, const Clock& clock, std::span<const TokenId> prompt,
+                          std::uint32_t max_tokens) {
+  Reference reference;
+  engine.Clear();
+  const std::int64_t start_ns = clock.NowNs();
+  KVC_FAIL_IF_ERROR(engine.RunRest(prompt));
+  reference.ttft_ms = static_cast<double>(clock.NowNs() - start_ns) / 1e6;
+  auto forced = engine.Generate(max_tokens);
+  if (!forced) return Fail(forced.error());
+  reference.forced = std::move(*forced);
+  // An answer that ends at once is compared on its end.
+  if (reference.forced.empty()) reference.forced.push_back(engine.Greedy());
+  KVC_FAIL_IF_ERROR(engine.RemoveFrom(static_cast<Position>(prompt.size())));
+  auto logits = TeacherForce(engine, prompt, reference.forced);
+  if (!logits) return Fail(logits.error());
+  reference.logits = std::move(*logits);
+  return reference;
+}
+
+// "mean x3, computed": what the chunks were served from.
+std::string VariantsText(const RagReport& report) {
+  std::map<RootKind, int> counts;
+  for (const RagReport::Chunk& chunk : report.chunks) ++counts[chunk.variant];
+  std::string text;
+  for (const auto& [kind, count] : counts) {
+    if (!text.empty()) text += ", ";
+    text += kind == RootKind::kEmpty ? "no variant" : std::string(RootKindName(kind));
+    if (count > 1) text += " x" + std::to_string(count);
+  }
+  return text;
+}
+
+// What the variants that were used took to prepare.
+Result<double> PrepareMs(LibraryHandle& library, const RagReport& report) {
+  double sum_ms = 0;
+  for (const RagReport::Chunk& chunk : report.chunks) {
+    if (chunk.document.empty() || chunk.variant == RootKind::kEmpty) continue;
+    const auto document = library.Get(chunk.document);
+    if (!document) return Fail(document.error());
+    if (!*document) continue;
+    for (const auto& variant : (*document)->document.variants) {
+      if (variant.root == chunk.root) sum_ms += static_cast<double>(variant.prepare_us) / 1e3;
+    }
+  }
+  return sum_ms;
+}
+
+Json ToJson(const DaemonCase& one, const RagSession::Options& options, const RagReport& report) {
+  Json chunks = Json::array();
+  for (const RagReport::Chunk& chunk : report.chunks) {
+    chunks.push_back({{"variant", RootKindName(chunk.variant)},
+                      {"root", chunk.root},
+                      {"document", chunk.document},
+                      {"deviation", chunk.deviation}});
+  }
+  return {{"setting", "daemon"},
+          {"id", one.id},
+          {"rule", options.compose.rule},
+          {"completion", report.completion},
+          {"budget", options.compose.budget},
+          {"charged", report.charged},
+          {"ttft_ms", report.ttft_ms},
+          {"plan_ms", report.plan_ms},
+          {"place_ms", report.place_ms},
+          {"look_ms", report.look_ms},
+          {"select_ms", report.select_ms},
+          {"compute_ms", report.compute_ms},
+          {"complete_ms", report.complete_ms},
+          {"tokens",
+           {{"total", report.total},
+            {"exact", report.exact},
+            {"canonical", report.canonical},
+            {"recomputed", report.recomputed},
+            {"fresh", report.fresh}}},
+          {"chunks", chunks},
+          {"corrected", report.corrected},
+          {"corrected_rows", report.corrected_rows},
+          {"left_few_rows", report.left_few_rows},
+          {"left_worse", report.left_worse},
+          {"loaded_blocks", report.loaded_blocks},
+          {"fallback", report.fallback},
+          {"not_composed", report.not_composed},
+          {"not_completed", report.not_completed},
+          {"kl", nullptr},
+          {"top1", nullptr},
+          {"ttft_full_ms", nullptr},
+          {"cases", 1}};
+}
+
+void PrintRow(const Json& row, const RagReport& report) {
+  std::printf("%-12s %-10s %5.1f %% %6u %6u %6u %6u %8.1f %%  %9.1f",
+              row["id"].get<std::string>().c_str(), row["rule"].get<std::string>().c_str(),
+              100 * row["budget"].get<double>(), report.total, report.exact, report.canonical,
+              report.recomputed, 100 * report.charged, report.ttft_ms);
+  if (row["kl"].is_null()) {
+    std::printf("  %9s %9s %6s", "-", "-", "-");
+  } else {
+    std::printf("  %9.1f %9.2e %6.3f", row["ttft_full_ms"].get<double>(), row["kl"].get<double>(),
+                row["top1"].get<double>());
+  }
+  std::printf("  %s\n", VariantsText(report).c_str());
+  for (const std::string& why : {report.fallback, report.not_composed, report.not_completed}) {
+    if (!why.empty()) std::printf("  %s\n", why.c_str());
+  }
+}
+
+// The combinations that every case is run with.
+Result<std::vector<ComposerOptions>> Combinations(const DaemonRagOptions& rag) {
+  if (rag.completion != "on" && rag.completion != "off" && rag.completion != "both") {
+    return Fail(InvalidArgument("--completion is '" + rag.completion + "'; use on, off or both"));
+  }
+  std::vector<ComposerOptions> all;
+  for (const std::string& rule : rag.rules) {
+    for (const double budget : rag.budgets) {
+      if (rag.completion != "on") all.push_back({rule, budget, false, rag.seed});
+      if (rag.completion != "off") all.push_back({rule, budget, true, rag.seed});
+    }
+  }
+  return all;
+}
+
+// One case with one combination, after its reference.
+Result<Json> Measure(RagWorkbench& bench, const DaemonCase& one, const RagSession::Options& options,
+                     const Reference* reference, const DaemonRagOptions& rag, RagReport& report) {
+  auto composed = bench.session().Compose(one.prompt, one.chunks, options);
+  if (!composed) return Fail(composed.error());
+  report = std::move(*composed);
+  Json row = ToJson(one, options, report);
+  if (reference != nullptr) {
+    const auto logits = TeacherForce(bench.engine(), one.prompt, reference->forced);
+    if (!logits) return Fail(logits.error());
+    const Fidelity fidelity = Compare(reference->logits, *logits);
+    row["kl"] = fidelity.kl_mean;
+    row["top1"] = fidelity.top1_agreement;
+    row["ttft_full_ms"] = reference->ttft_ms;
+    // TeacherForce leaves no logits of the prompt's last token.
+    const auto end = static_cast<Position>(one.prompt.size());
+    const TokenRun last{end - 1, end};
+    KVC_FAIL_IF_ERROR(bench.engine().Run(one.prompt, {&last, 1}));
+  }
+  const auto answer = bench.engine().Generate(rag.max_tokens);
+  if (!answer) return Fail(answer.error());
+  const auto text = bench.engine().Detokenize(*answer);
+  if (!text) return Fail(text.error());
+  row["text"] = *text;
+  if (rag.store && report.fallback.empty()) {
+    const auto stored = bench.session().Commit(UploadAck::kHeld);
+    if (!stored) return Fail(stored.error());
+    row["stored"] = stored->stored;
+  }
+  const auto canary = bench.session().RunCanary();
+  if (!canary) return Fail(canary.error());
+  if (*canary) row["canary"] = {{"kl", (*canary)->kl}, {"agrees", (*canary)->agrees}};
+  const auto prepare_ms = PrepareMs(bench.library(), report);
+  if (!prepare_ms) return Fail(prepare_ms.error());
+  row["prep_ms"] = *prepare_ms;
+  return row;
+}
+
+}  // namespace
+
+int RunDaemonRagCommand(const CommonOptions& options, const DaemonRagOptions& rag) {
+  const auto combinations = Combinations(rag);
+  if (!combinations) return FailCommand(kName, combinations.error());
+  const auto variants = ParseVariants(rag.variants);
+  if (!variants) return FailCommand(kName, variants.error());
+  std::ifstream file;
+  if (rag.cases_path != "-") {
+    file.open(rag.cases_path);
+    if (!file) return FailCommand(kName, InvalidArgument("cannot read " + rag.cases_path));
+  }
+  auto opened = RagWorkbench::Open(options);
+  if (!opened) return FailCommand(kName, opened.error());
+  RagWorkbench& bench = **opened;
+  std::istream& input = rag.cases_path == "-" ? std::cin : file;
+  std::vector<DaemonCase> cases;
+  for (std::string line; cases.size() < rag.cases_max && std::getline(input, line);) {
+    auto one = ParseDaemonCase(bench.engine(), bench.library(), line, rag.put);
+    if (!one) return FailCommand(kName, one.error());
+    cases.push_back(std::move(*one));
+  }
+  if (cases.empty()) return FailCommand(kName, NotFound("no cases in " + rag.cases_path));
+  if (rag.put) {
+    LibraryWorker worker(bench.engine(), bench.library());
+    const auto report = worker.Run({});
+    if (!report) return FailCommand(kName, report.error());
+    std::fprintf(stderr, "%u prepared, %u passed over, %u prefills, %.0f ms\n", report->prepared,
+                 report->skipped, report->prefills, report->took_ms);
+  }
+
+  const bool is_text = options.json_path != "-";
+  if (is_text) {
+    std::printf("%-12s %-10s %7s %6s %6s %6s %6s %10s  %9s  %9s %9s %6s  %s\n", "case", "rule",
+                "budget", "tokens", "exact", "canon.", "recom.", "charged", "ttft ms", "full ms",
+                "KL", "top-1", "from");
+  }
+  Json rows = Json::array();
+  for (const DaemonCase& one : cases) {
+    std::optional<Reference> reference;
+    if (rag.compare) {
+      auto full = Prefill(bench.engine(), bench.clock(), one.prompt, rag.max_tokens);
+      if (!full) return FailCommand(kName, full.error());
+      reference = std::move(*full);
+    }
+    for (const ComposerOptions& compose : *combinations) {
+      RagSession::Options session;
+      session.compose = compose;
+      session.variants = *variants;
+      session.canary_share = rag.canary_share;
+      session.canary_seed = rag.seed;
+      if (rag.store) session.store_tokens = static_cast<std::uint32_t>(one.prompt.size());
+      RagReport report;
+      auto row = Measure(bench, one, session, reference ? &*reference : nullptr, rag, report);
+      if (!row) return FailCommand(kName, row.error());
+      if (is_text) PrintRow(*row, report);
+      rows.push_back(std::move(*row));
+    }
+  }
+  if (options.json_path.empty()) return 0;
+  const Status written = WriteText(options.json_path, rows.dump(1));
+  return written.ok() ? 0 : FailCommand(kName, written);
+}
+
+}  // namespace kvcommons

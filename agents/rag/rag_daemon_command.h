@@ -1,0 +1,33 @@
+// `kvcommons-engine rag --daemon`: questions over a library's documents, composed from the daemon's
+// memory, beside full prefill.
+//
+// Returns the process's exit code: 0 done, 1 failed, 2 wrong use. Thread safety: one call at a
+// time.
+
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "agents/engine/commands.h"
+
+namespace kvcommons {
+
+struct DaemonRagOptions {
+  std::string cases_path;  // JSON lines (daemon_cases.h); "-": standard input
+  std::uint32_t cases_max = 20;
+  std::vector<std::string> rules = {"design"};
+  std::vector<double> budgets = {0.17};
+  std::string completion = "on";      // on, off, both
+  std::vector<std::string> variants;  // that may be used; empty: all
+  std::uint32_t max_tokens = 32;      // of the answer, and to compare on
+  bool compare = false;               // also prefill in full
+  bool put = false;                   // put texts into the library and prepare them first
+  bool store = false;                 // keep exact rows of the prompts' beginnings
+  double canary_share = 0.01;
+  std::uint64_t seed = 1;
+};
+int RunDaemonRagCommand(const CommonOptions& options, const DaemonRagOptions& rag);
+
+}  // namespace kvcommons

@@ -1,0 +1,230 @@
+#include "agents/rag/rag_session.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "agents/editor/fidelity.h"
+#include "align/select/rule.h"
+
+namespace kvcommons {
+namespace {
+
+Status CheckOptions(const RagSession::Options& options, std::uint32_t layer_count) {
+  const auto rule = MakeSelectRule(options.compose.rule);
+  if (!rule) return rule.error();
+  if ((*rule)->Needs(layer_count).anchored_question) {
+    return Unsupported("rule '" + options.compose.rule +
+                       "' asks the question over anchor digests, which are not made yet");
+  }
+  if (!(options.compose.budget >= 0 && options.compose.budget <= 1)) {
+    return InvalidArgument("budget is " + std::to_string(options.compose.budget) +
+                           "; the limit is 0 to 1");
+  }
+  if (!(options.canary_share >= 0 && options.canary_share <= 1)) {
+    return InvalidArgument("canary_share is " + std::to_string(options.canary_share) +
+                           "; the limit is 0 to 1");
+  }
+  return Status();
+}
+
+// What the caller has to change; everything else is answered by computing in full.
+bool IsTheCallers(const Status& status) { return status.code() == Code::kInvalidArgument; }
+
+}  // namespace
+
+std::string QualityName(const std::string& rule, bool completion) {
+  return completion ? rule + "-completion" : rule;
+}
+
+bool IsSampled(std::uint64_t seed, std::uint64_t index, double share) {
+  // SplitMix64: every bit of seed and index reaches every bit of the result.
+  std::uint64_t x = seed + (index + 1) * 0x9E3779B97F4A7C15ULL;
+  x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9ULL;
+  x = (x ^ (x >> 27)) * 0x94D049BB133111EBULL;
+  x ^= x >> 31;
+  return static_cast<double>(x >> 11) * 0x1.0p-53 < share;
+}
+
+Result<std::unique_ptr<PlanHandle>> RagSession::MakePlan(std::span<const TokenId> prompt,
+                                                         std::span<const PlanRequest::Chunk> chunks,
+                                                         const Options& options) {
+  PlanRequest request;
+  request.tokens = prompt;
+  request.store_tokens =
+      static_cast<std::uint32_t>(std::min<std::size_t>(options.store_tokens, prompt.size()));
+  request.costs = engine_.costs();
+  if (chunks.empty()) {
+    request.policy = Policy::kExact;
+    return model_->Plan(request);
+  }
+  request.policy = Policy::kCompose;
+  request.chunks.assign(chunks.begin(), chunks.end());
+  request.variants = options.variants;
+  request.compose.min_chunk_rows = options.min_chunk_rows;
+  return library_->Plan(request);
+}
+
+Result<RagReport> RagSession::Compose(std::span<const TokenId> prompt,
+                                      std::span<const PlanRequest::Chunk> chunks,
+                                      const Options& options) {
+  plan_.reset();
+  sample_.reset();
+  KVC_FAIL_IF_ERROR(CheckOptions(options, engine_.profile().layer_count));
+  engine_.Clear();
+  RagReport report;
+  report.total = static_cast<std::uint32_t>(prompt.size());
+  report.chunks.resize(chunks.size());
+
+  const std::int64_t start_ns = clock_.NowNs();
+  if (model_ != nullptr && library_ != nullptr) {
+    auto plan = MakePlan(prompt, chunks, options);
+    report.plan_ms = MsSince(start_ns);
+    if (plan) {
+      plan_ = std::move(*plan);
+      if (const Status status = CarryOut(prompt, chunks, options, report); !status.ok()) {
+        plan_.reset();
+        if (IsTheCallers(status)) return Fail(status);
+        report.fallback = status.ToString();
+      }
+    } else {
+      if (IsTheCallers(plan.error())) return Fail(plan.error());
+      report.fallback = plan.error().ToString();
+    }
+  } else {
+    report.fallback = "no daemon";
+  }
+
+  if (plan_ == nullptr) {
+    const double plan_ms = report.plan_ms;
+    const std::string fallback = std::move(report.fallback);
+    report = {};
+    report.total = report.fresh = static_cast<std::uint32_t>(prompt.size());
+    report.chunks.resize(chunks.size());
+    report.plan_ms = plan_ms;
+    report.fallback = fallback;
+    engine_.Clear();
+    const std::int64_t compute_ns = clock_.NowNs();
+    KVC_FAIL_IF_ERROR(engine_.RunRest(prompt));
+    report.compute_ms = MsSince(compute_ns);
+  }
+  report.ttft_ms = MsSince(start_ns);
+  if (report.canonical > 0) DrawCanary(prompt, options, report);
+  return report;
+}
+
+Status RagSession::CarryOut(std::span<const TokenId> prompt,
+                            std::span<const PlanRequest::Chunk> chunks, const Options& options,
+                            RagReport& report) {
+  report.explanation = plan_->explanation;
+  report.loaded_blocks = plan_->loaded_blocks;
+  PlanParts parts = PartsOf(plan_->spans, chunks);
+  ComposerOptions compose = options.compose;
+  if (!parts.chunks.empty()) {
+    if (compose.completion && !parts.has_loadings) {
+      compose.completion = false;
+      report.not_completed = "a chunk is served from a variant without loadings";
+    }
+    const auto quality = model_->QualityOf(QualityName(compose.rule, compose.completion));
+    if (!quality) return quality.error();
+    if (!quality->enabled) {
+      report.not_composed = "rule " + QualityName(compose.rule, compose.completion) +
+                            " is switched off: " + quality->reason;
+      parts.chunks.clear();
+    }
+  }
+  report.exact = parts.exact_rows;
+  if (parts.chunks.empty()) {
+    KVC_RETURN_IF_ERROR(RunExact(prompt, parts, report));
+  } else {
+    report.canonical = parts.canonical_rows;
+    report.completion = compose.completion;
+    for (const std::uint32_t index : parts.chunk_indices) {
+      const PlannedChunk& planned = plan_->chunks[index];
+      report.chunks[index] = {planned.variant, planned.root, planned.document, 0};
+    }
+    KVC_RETURN_IF_ERROR(RunComposed(prompt, std::move(parts), compose, report));
+  }
+  report.fresh = report.total - report.exact - report.canonical;
+  return Status();
+}
+
+Status RagSession::RunExact(std::span<const TokenId> prompt, const PlanParts& parts,
+                            RagReport& report) {
+  const std::int64_t place_ns = clock_.NowNs();
+  if (!parts.exact.empty()) {
+    KVC_RETURN_IF_ERROR(engine_.Place(parts.exact));
+    // Bytes of a slab whose lease is gone may be another block's.
+    if (!plan_->StillHeld()) return Unavailable("the lease was lost during the copy");
+  }
+  report.place_ms = MsSince(place_ns);
+  const std::int64_t compute_ns = clock_.NowNs();
+  KVC_RETURN_IF_ERROR(engine_.RunRest(prompt));
+  report.compute_ms = MsSince(compute_ns);
+  return Status();
+}
+
+Status RagSession::RunComposed(std::span<const TokenId> prompt, PlanParts parts,
+                               ComposerOptions options, RagReport& report) {
+  Composer composer(
+      engine_, {{prompt.begin(), prompt.end()}, std::move(parts.exact), std::move(parts.chunks)});
+  const auto ran = composer.Run(options);
+  if (!ran) return ran.error();
+  // Stored rows are read until the pass ends: completion is taken from them.
+  if (!plan_->StillHeld()) return Unavailable("the lease was lost while rows were read");
+  report.recomputed = ran->recomputed;
+  report.charged = ran->charged;
+  report.corrected = ran->corrected;
+  report.left_few_rows = ran->left_few_rows;
+  report.left_worse = ran->left_worse;
+  report.corrected_rows = ran->corrected_rows;
+  report.place_ms = ran->place_ms;
+  report.look_ms = ran->look_ms;
+  report.select_ms = ran->select_ms;
+  report.compute_ms = ran->compute_ms;
+  report.complete_ms = ran->complete_ms;
+  for (std::size_t i = 0; i < ran->deviation.size(); ++i) {
+    report.chunks[parts.chunk_indices[i]].deviation = ran->deviation[i];
+  }
+  return Status();
+}
+
+void RagSession::DrawCanary(std::span<const TokenId> prompt, const Options& options,
+                            const RagReport& report) {
+  if (!IsSampled(options.canary_seed, composed_++, options.canary_share)) return;
+  const std::span<const float> logits = engine_.Logits(0);
+  sample_ = Sample{{prompt.begin(), prompt.end()},
+                   {logits.begin(), logits.end()},
+                   QualityName(options.compose.rule, report.completion)};
+}
+
+Result<CommitOutcome> RagSession::Commit(UploadAck ack) {
+  if (plan_ == nullptr) return Fail(Unavailable("nothing to commit: the last prompt had no plan"));
+  const std::unique_ptr<PlanHandle> plan = std::move(plan_);
+  return plan->Commit(
+      [this](Position begin, std::uint32_t count, std::byte* destination) {
+        return engine_.ReadRows(begin, count, destination);
+      },
+      ack);
+}
+
+Result<std::optional<RagSession::Canary>> RagSession::RunCanary() {
+  if (!sample_) return std::nullopt;
+  const Sample sample = std::move(*sample_);
+  sample_.reset();
+  Canary canary;
+  canary.rule = sample.rule;
+  engine_.Clear();
+  const std::int64_t start_ns = clock_.NowNs();
+  KVC_FAIL_IF_ERROR(engine_.RunRest(sample.prompt));
+  canary.full_ms = MsSince(start_ns);
+  const std::span<const float> full = engine_.Logits(0);
+  const Fidelity fidelity = kvcommons::Compare({{full.begin(), full.end()}}, {sample.logits});
+  canary.kl = fidelity.kl_mean;
+  canary.agrees = fidelity.top1_agreement == 1;
+  auto quality = model_->ReportQuality(sample.rule, canary.kl, fidelity.top1_agreement);
+  if (!quality) return Fail(quality.error());
+  canary.quality = std::move(*quality);
+  return canary;
+}
+
+}  // namespace kvcommons

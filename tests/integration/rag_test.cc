@@ -1,0 +1,493 @@
+// Composition with everything real: a model, a daemon and its disk. Documents are put, prepared and
+// composed from the daemon's memory; what comes out is close to full prefill, does not depend on
+// what was asked before, and is never stored.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstdlib>
+#include <fstream>
+#include <iterator>
+#include <nlohmann/json.hpp>
+
+#include "agents/editor/fidelity.h"
+#include "agents/rag/library_worker.h"
+#include "agents/rag/rag_session.h"
+#include "base/clock.h"
+#include "tests/integration/daemon_process.h"
+
+namespace kvcommons {
+namespace {
+
+using ::testing::HasSubstr;
+using Tokens = std::vector<TokenId>;
+
+constexpr std::uint32_t kContextTokens = 1024;
+constexpr std::uint32_t kSystem = 1U << static_cast<unsigned>(RootKind::kSystem);
+
+std::string ModelPath() {
+  const char* const model = std::getenv("KVCOMMONS_MODEL");
+  return model == nullptr ? "" : model;
+}
+
+// One engine for all tests; fp32 rows, so that what is left of a difference is the method's.
+Engine& SharedEngine() {
+  static const std::unique_ptr<Engine> engine = [] {
+    EngineOptions options;
+    options.model_path = ModelPath();
+    options.context_tokens = kContextTokens;
+    options.ubatch_tokens = kContextTokens;
+    options.kv_type = ElementType::kFp32;
+    options.measure_costs = false;
+    return Engine::Open(options).value();
+  }();
+  return *engine;
+}
+
+const GateReport& SharedGate() {
+  static const GateReport gate = SharedEngine().RunGate().value();
+  return gate;
+}
+
+// In this order: what is made from the client goes before it.
+struct Session {
+  std::unique_ptr<Client> client;
+  std::unique_ptr<ModelHandle> model;
+  std::unique_ptr<LibraryHandle> library;
+  std::unique_ptr<RagSession> rag;
+};
+
+struct Prompt {
+  Tokens tokens;
+  std::vector<PlanRequest::Chunk> chunks;
+};
+
+// A daemon with nothing in it.
+class RagTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (ModelPath().empty()) GTEST_SKIP() << "KVCOMMONS_MODEL names no model";
+    engine_ = &SharedEngine();
+    std::ifstream file(KVCOMMONS_QUICKSTART_DATA "/pep-0604.0.rst");
+    const std::string text((std::istreambuf_iterator<char>(file)),
+                           std::istreambuf_iterator<char>());
+    text_ = engine_->Tokenize(text, false).value();
+    ASSERT_GE(text_.size(), 1000U);
+    system_ = Part(0, 70);
+    // Neither a multiple of the block size nor shorter than it.
+    documents_ = {Part(100, 100), Part(200, 130), Part(330, 80)};
+    StartDaemon();
+  }
+
+  virtual void StartDaemon() {
+    own_daemon_ = std::make_unique<DaemonProcess>();
+    daemon_ = own_daemon_.get();
+    const Status started = daemon_->Start();
+    ASSERT_TRUE(started.ok()) << started.ToString();
+  }
+
+  Tokens Part(std::size_t begin, std::size_t count) const {
+    const auto first = text_.begin() + static_cast<std::ptrdiff_t>(begin);
+    return Tokens(first, first + static_cast<std::ptrdiff_t>(count));
+  }
+
+  Session Open(std::uint32_t context_tokens = kContextTokens) {
+    ModelProfile profile = engine_->profile();
+    profile.context_tokens = context_tokens;
+    LibraryPrefaces prefaces;
+    prefaces.system_tokens = system_;
+    prefaces.prefaces = 3;
+    prefaces.passages_per_preface = 1;
+    prefaces.preface_tokens = 60;
+    prefaces.neutral = {Part(500, 60), Part(560, 60), Part(620, 60)};
+    Session session;
+    session.client = daemon_->Connect().value();
+    session.model = session.client->OpenModel(profile, SharedGate()).value();
+    session.library = session.model->OpenLibrary(prefaces).value();
+    session.rag =
+        std::make_unique<RagSession>(*engine_, session.model.get(), session.library.get(), clock_);
+    return session;
+  }
+
+  void PutAll(Session& session) {
+    for (std::size_t i = 0; i < documents_.size(); ++i) {
+      const auto put = session.library->Put("doc" + std::to_string(i), documents_[i]);
+      ASSERT_TRUE(put) << put.error().ToString();
+    }
+  }
+
+  WorkerReport Prepare(Session& session, std::uint32_t variants = 0) {
+    LibraryWorker worker(*engine_, *session.library);
+    LibraryWorker::Options options;
+    options.variants = variants;
+    const auto report = worker.Run(options);
+    EXPECT_TRUE(report) << report.error().ToString();
+    return report.value_or(WorkerReport{});
+  }
+
+  // System prompt, documents in this order, and a question that starts at text token `question`.
+  Prompt MakePrompt(const std::vector<std::size_t>& order, std::size_t question = 700) const {
+    Prompt prompt{system_, {}};
+    for (const std::size_t i : order) {
+      const auto begin = static_cast<Position>(prompt.tokens.size());
+      prompt.tokens.insert(prompt.tokens.end(), documents_[i].begin(), documents_[i].end());
+      prompt.chunks.push_back({begin, static_cast<Position>(prompt.tokens.size())});
+    }
+    const Tokens tail = Part(question, 12);
+    prompt.tokens.insert(prompt.tokens.end(), tail.begin(), tail.end());
+    return prompt;
+  }
+
+  RagReport Compose(Session& session, const Prompt& prompt,
+                    const RagSession::Options& options = NoCanary()) {
+    const auto report = session.rag->Compose(prompt.tokens, prompt.chunks, options);
+    EXPECT_TRUE(report) << report.error().ToString();
+    if (!report) return {};
+    EXPECT_EQ(report->total, report->exact + report->canonical + report->fresh);
+    EXPECT_EQ(engine_->held_tokens(), prompt.tokens.size());
+    return *report;
+  }
+
+  static RagSession::Options NoCanary() {
+    RagSession::Options options;
+    options.canary_share = 0;
+    return options;
+  }
+
+  static RagSession::Options Rule(const std::string& rule, double budget, bool completion) {
+    RagSession::Options options = NoCanary();
+    options.compose = {rule, budget, completion, 1};
+    return options;
+  }
+
+  std::vector<float> Logits() const {
+    const auto logits = engine_->Logits(0);
+    return {logits.begin(), logits.end()};
+  }
+  std::vector<float> FullLogits(const Prompt& prompt) {
+    engine_->Clear();
+    EXPECT_TRUE(engine_->RunRest(prompt.tokens).ok());
+    return Logits();
+  }
+  double KlOf(const Prompt& prompt) {
+    const std::vector<float> composed = Logits();
+    return KlDivergence(FullLogits(prompt), composed);
+  }
+
+  Engine* engine_ = nullptr;
+  SystemClock clock_;
+  Tokens text_, system_;
+  std::vector<Tokens> documents_;
+  DaemonProcess* daemon_ = nullptr;
+
+ private:
+  std::unique_ptr<DaemonProcess> own_daemon_;
+};
+
+// A daemon that all of these share, whose library has the three documents, prepared: preparing
+// takes most of a test's time.
+class PreparedRagTest : public RagTest {
+ protected:
+  static void TearDownTestSuite() { shared_daemon.reset(); }
+
+  void StartDaemon() override {
+    if (shared_daemon != nullptr) {
+      daemon_ = shared_daemon.get();
+      return;
+    }
+    shared_daemon = std::make_unique<DaemonProcess>();
+    daemon_ = shared_daemon.get();
+    const Status started = daemon_->Start();
+    ASSERT_TRUE(started.ok()) << started.ToString();
+    Session session = Open();
+    PutAll(session);
+    EXPECT_EQ(Prepare(session).prepared, 6U);
+  }
+
+ private:
+  static std::unique_ptr<DaemonProcess> shared_daemon;
+};
+std::unique_ptr<DaemonProcess> PreparedRagTest::shared_daemon;
+
+TEST_F(RagTest, ADocumentIsComputedThenServedFromSystemThenFromMean) {
+  Session session = Open();
+  PutAll(session);
+  const Prompt prompt = MakePrompt({0, 1, 2});
+  const RagReport before = Compose(session, prompt);
+  EXPECT_EQ(before.canonical, 0U);
+  EXPECT_EQ(before.fallback, "");
+
+  const WorkerReport first = Prepare(session, kSystem);
+  EXPECT_EQ(first.prepared, 3U);
+  EXPECT_EQ(first.prefills, 1U + 3U);  // The preface once.
+  const RagReport system = Compose(session, prompt);
+  EXPECT_EQ(system.canonical, 310U) << system.explanation;
+  EXPECT_FALSE(system.completion);
+  EXPECT_THAT(system.not_completed, HasSubstr("without loadings"));
+  for (const auto& chunk : system.chunks) EXPECT_EQ(chunk.variant, RootKind::kSystem);
+  EXPECT_LT(KlOf(prompt), 0.2);
+
+  const WorkerReport second = Prepare(session);
+  EXPECT_EQ(second.prepared, 3U);
+  EXPECT_EQ(second.prefills, 3U + 9U);
+  const RagReport mean = Compose(session, prompt);
+  EXPECT_EQ(mean.canonical, 310U) << mean.explanation;
+  EXPECT_TRUE(mean.completion);
+  EXPECT_GT(mean.corrected_rows, 0U);
+  EXPECT_GT(mean.recomputed, 0U);
+  EXPECT_LE(mean.charged, 0.17 + 1e-9);
+  for (std::size_t i = 0; i < 3; ++i) {
+    EXPECT_EQ(mean.chunks[i].variant, RootKind::kMean);
+    EXPECT_EQ(mean.chunks[i].document, "doc" + std::to_string(i));
+    EXPECT_GT(mean.chunks[i].deviation, 0);
+  }
+  EXPECT_LT(KlOf(prompt), 0.1);
+}
+
+TEST_F(PreparedRagTest, AllRowsRecomputedEqualFullPrefill_I6) {
+  Session session = Open();
+  const Prompt prompt = MakePrompt({2, 0, 1});
+  for (const bool completion : {false, true}) {
+    const RagReport report = Compose(session, prompt, Rule("all", 1, completion));
+    EXPECT_EQ(report.recomputed, 310U);
+    EXPECT_LT(KlOf(prompt), 1e-5);
+  }
+}
+
+TEST_F(PreparedRagTest, AnotherOrderOfTheDocumentsNeedsNoPreparation) {
+  Session session = Open();
+  for (const auto& order : std::vector<std::vector<std::size_t>>{{0, 1, 2}, {2, 1, 0}, {1, 2}}) {
+    const Prompt prompt = MakePrompt(order);
+    const RagReport report = Compose(session, prompt);
+    EXPECT_EQ(report.canonical, prompt.tokens.size() - system_.size() - 12) << report.explanation;
+    EXPECT_LT(KlOf(prompt), 0.1);
+  }
+  EXPECT_EQ(Prepare(session, kSystem | 1U << static_cast<unsigned>(RootKind::kMean)).prepared, 0U);
+}
+
+TEST_F(PreparedRagTest, AnswersDoNotDependOnWhatWasAskedBefore_Gate5) {
+  const std::vector<Prompt> prompts = {MakePrompt({0, 1, 2}), MakePrompt({2, 0, 1}, 720),
+                                       MakePrompt({1, 2}, 740)};
+  RagSession::Options options = NoCanary();
+  options.store_tokens = kContextTokens;
+  const auto ask = [&](Session& session, const Prompt& prompt) {
+    const RagReport report = Compose(session, prompt, options);
+    EXPECT_GT(report.canonical, 0U) << report.fallback << report.explanation;
+    std::vector<float> logits = Logits();
+    const auto stored = session.rag->Commit(UploadAck::kDurable);
+    EXPECT_TRUE(stored) << stored.error().ToString();
+    return logits;
+  };
+  std::vector<std::vector<float>> first(prompts.size());
+  {
+    Session session = Open();
+    ask(session, MakePrompt({0}));  // Now the system prompt's rows are stored.
+    for (std::size_t i = 0; i < prompts.size(); ++i) first[i] = ask(session, prompts[i]);
+  }
+  daemon_->Kill();
+  ASSERT_TRUE(daemon_->Start().ok());
+  Session session = Open();
+  for (std::size_t i = prompts.size(); i-- > 0;) EXPECT_EQ(ask(session, prompts[i]), first[i]) << i;
+}
+
+TEST_F(PreparedRagTest, BlendedRowsAreNeverStored_I3) {
+  Session session = Open();
+  const std::size_t before = session.client->List(10'000).value().blocks.size();
+  const Prompt prompt = MakePrompt({0, 1, 2});
+  RagSession::Options options = NoCanary();
+  options.store_tokens = kContextTokens;
+  EXPECT_EQ(Compose(session, prompt, options).canonical, 310U);
+  ASSERT_TRUE(session.rag->Commit(UploadAck::kHeld));
+  const auto lookup = session.model->Lookup(prompt.tokens, 1);
+  ASSERT_TRUE(lookup);
+  EXPECT_GT(lookup->exact_tokens, 0U);
+  EXPECT_LE(lookup->exact_tokens, system_.size());
+  // 64 tokens of the system prompt, as a prefill computes them, and nothing else.
+  EXPECT_LE(session.client->List(10'000).value().blocks.size(), before + 1);
+  PlanRequest request;
+  request.tokens = prompt.tokens;
+  request.policy = Policy::kExact;
+  const auto plan = session.model->Plan(request);
+  ASSERT_TRUE(plan);
+  engine_->Clear();
+  ASSERT_TRUE(engine_->RunRest(prompt.tokens).ok());
+  std::vector<std::byte> rows(engine_->profile().planes().BlockBytes(64));
+  ASSERT_TRUE(engine_->ReadRows(0, 64, rows.data()).ok());
+  ASSERT_EQ((*plan)->spans[0].block_tokens, 64U);
+  const auto* stored = reinterpret_cast<const float*>((*plan)->spans[0].block);
+  const auto* full = reinterpret_cast<const float*>(rows.data());
+  double error = 0, size = 0;
+  for (std::size_t i = 0; i < rows.size() / sizeof(float); ++i) {
+    error += std::pow(double{stored[i]} - full[i], 2);
+    size += std::pow(double{full[i]}, 2);
+  }
+  EXPECT_LT(std::sqrt(error / size), 5e-2);  // A 4-bit engine's noise, over passes of other sizes.
+}
+
+TEST_F(PreparedRagTest, ALaterTokenChangesNoEarlierRow_I5) {
+  Session session = Open();
+  // A rule that does not look at the question.
+  const auto rows_with = [&](std::size_t question) {
+    const Prompt prompt = MakePrompt({0, 1, 2}, question);
+    EXPECT_GT(Compose(session, prompt, Rule("boundary", 0.3, true)).corrected_rows, 0U);
+    const auto count = static_cast<std::uint32_t>(prompt.chunks.back().end);
+    std::vector<std::byte> rows(engine_->profile().planes().BlockBytes(count));
+    EXPECT_TRUE(engine_->ReadRows(0, count, rows.data()).ok());
+    return rows;
+  };
+  EXPECT_EQ(rows_with(700), rows_with(800));
+}
+
+TEST_F(RagTest, ADocumentThatIsRemovedServesThePlanThatHoldsItAndNoOther) {
+  Session session = Open();
+  PutAll(session);
+  Prepare(session, kSystem);
+  const Prompt prompt = MakePrompt({0, 1, 2});
+  const RagSession::Options options = Rule("design", 0.17, false);
+  EXPECT_GT(Compose(session, prompt, options).canonical, 0U);
+  const std::vector<float> wanted = Logits();
+
+  PlanRequest request;
+  request.tokens = prompt.tokens;
+  request.chunks = prompt.chunks;
+  const auto plan = session.library->Plan(request);
+  ASSERT_TRUE(plan) << plan.error().ToString();
+  for (std::size_t i = 0; i < 3; ++i) {
+    EXPECT_EQ(session.library->Remove("doc" + std::to_string(i)).value_or(false), true);
+  }
+  PlanParts parts = PartsOf((*plan)->spans, prompt.chunks);
+  Composer composer(*engine_, {prompt.tokens, parts.exact, parts.chunks});
+  const auto report = composer.Run(options.compose);
+  ASSERT_TRUE(report) << report.error().ToString();
+  EXPECT_TRUE((*plan)->StillHeld());
+  EXPECT_EQ(Logits(), wanted);
+
+  EXPECT_EQ(Compose(session, prompt).canonical, 0U);
+}
+
+TEST_F(PreparedRagTest, WithoutItsDaemonAPromptIsComputedInFull) {
+  Session session = Open();
+  const Prompt prompt = MakePrompt({0, 1, 2});
+  EXPECT_EQ(Compose(session, prompt).fallback, "");
+  daemon_->Kill();
+  const RagReport report = Compose(session, prompt);
+  EXPECT_EQ(report.fresh, report.total);
+  EXPECT_NE(report.fallback, "");
+  const std::vector<float> logits = Logits();
+  EXPECT_EQ(logits, FullLogits(prompt));
+  EXPECT_FALSE(session.rag->Commit(UploadAck::kHeld));
+  session = {};
+  ASSERT_TRUE(daemon_->Start().ok());  // For the tests that come after.
+}
+
+TEST_F(PreparedRagTest, ACanaryIsReportedAndARuleThatStraysIsSwitchedOff) {
+  Session session = Open();
+  const Prompt prompt = MakePrompt({1, 0});
+  RagSession::Options options;
+  options.canary_share = 1;
+  Compose(session, prompt, options);
+  const auto canary = session.rag->RunCanary();
+  ASSERT_TRUE(canary) << canary.error().ToString();
+  ASSERT_TRUE(canary->has_value());
+  EXPECT_EQ((*canary)->rule, "design-completion");
+  EXPECT_GT((*canary)->kl, 0);
+  EXPECT_EQ((*canary)->quality.samples, 1U);
+  EXPECT_FALSE(session.rag->RunCanary().value().has_value());
+
+  for (int i = 0; i < 64; ++i) {
+    ASSERT_TRUE(session.model->ReportQuality("design-completion", 50, 0));
+  }
+  const RagReport report = Compose(session, prompt, options);
+  EXPECT_EQ(report.canonical, 0U);
+  EXPECT_THAT(report.not_composed, HasSubstr("design-completion is switched off"));
+  EXPECT_LT(KlOf(prompt), 1e-2);  // A 4-bit engine's noise, where the prefix was stored.
+  // Another pair goes on.
+  EXPECT_GT(Compose(session, prompt, Rule("design", 0.17, false)).canonical, 0U);
+  ASSERT_TRUE(session.model->ResetQuality("design-completion").ok());
+  EXPECT_GT(Compose(session, prompt, options).canonical, 0U);
+}
+
+TEST_F(RagTest, ADocumentTooLongForTheContextIsPassedOverAndTheOthersPrepared) {
+  // The daemon is told of a longer context than this engine has.
+  Session session = Open(2 * kContextTokens);
+  ASSERT_TRUE(session.library->Put("long", Tokens(kContextTokens - 20, 7)));
+  ASSERT_TRUE(session.library->Put("short", documents_[2]));
+  std::vector<std::string> skipped;
+  LibraryWorker worker(*engine_, *session.library);
+  LibraryWorker::Options options;
+  options.on_done = [&](const WorkDone& done) {
+    if (!done.skipped.empty()) skipped.push_back(done.document + ": " + done.skipped);
+  };
+  const auto report = worker.Run(options);
+  ASSERT_TRUE(report) << report.error().ToString();
+  EXPECT_EQ(report->prepared, 2U);
+  ASSERT_EQ(skipped.size(), 2U);  // system and mean
+  EXPECT_THAT(skipped[0], HasSubstr("long: the document has 1004 tokens"));
+  EXPECT_EQ(worker.Run({}).value().skipped, 0U);  // Told of once.
+}
+
+TEST_F(RagTest, TheCommandsPutPrepareAndCompose) {
+  const std::string folder = daemon_->folder();
+  const auto engine = [&](std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), KVCOMMONS_ENGINE_BINARY);
+    // Rows are kept as fp16 here: another model to the daemon than the other tests'.
+    for (const char* more : {"--fixed-costs", "--context", "1024"}) arguments.emplace_back(more);
+    arguments.insert(arguments.end(), {"--daemon", daemon_->socket_path()});
+    return RunProgram(arguments);
+  };
+  std::ofstream(folder + "/one.txt") << engine_->Detokenize(documents_[0]).value();
+  std::ofstream(folder + "/two.txt") << engine_->Detokenize(documents_[1]).value();
+  std::ofstream(folder + "/empty.txt");
+  std::ofstream(folder + "/cases.jsonl")
+      << R"({"id":"a","chunks":[{"doc":"two.txt"},{"doc":"one.txt"},"New text."],"question":"What?"})"
+      << '\n';
+  std::ofstream(folder + "/unknown.jsonl") << R"({"chunks":[{"doc":"three"}],"question":"What?"})";
+
+  const auto put =
+      engine({"library", "put", folder + "/one.txt", folder + "/two.txt", "--related", "one.txt"});
+  ASSERT_EQ(put.exit_code, 0) << put.output;
+  const auto prepare = engine({"library", "prepare", "--variants", "system"});
+  ASSERT_EQ(prepare.exit_code, 0) << prepare.output;
+  EXPECT_THAT(prepare.output, HasSubstr("2 prepared, 0 passed over"));
+  const auto rag = engine({"rag", "--cases", folder + "/cases.jsonl", "--compare", "--max-tokens",
+                           "8", "--json", folder + "/rag.json"});
+  ASSERT_EQ(rag.exit_code, 0) << rag.output;
+  std::ifstream file(folder + "/rag.json");
+  const auto rows = nlohmann::json::parse(file, nullptr, false);
+  ASSERT_EQ(rows.size(), 1U) << rag.output;
+  const auto& row = rows[0];
+  EXPECT_EQ(row["chunks"][0]["variant"], "system");
+  EXPECT_EQ(row["chunks"][0]["document"], "two.txt");
+  EXPECT_EQ(row["chunks"][2]["variant"], "empty");
+  EXPECT_EQ(row["completion"], false);
+  EXPECT_LT(row["kl"].get<double>(), 0.5);
+  EXPECT_GT(row["prep_ms"].get<double>(), 0);
+  EXPECT_LE(row["charged"].get<double>(), 0.17 + 1e-9);
+
+  const auto unknown = engine({"rag", "--cases", folder + "/unknown.jsonl"});
+  EXPECT_EQ(unknown.exit_code, 1);
+  EXPECT_THAT(unknown.output, HasSubstr("names document 'three'"));
+  const auto empty = engine({"library", "put", folder + "/empty.txt"});
+  EXPECT_EQ(empty.exit_code, 2);
+  EXPECT_THAT(empty.output, HasSubstr("is empty; a document needs text"));
+  const auto variant = engine({"library", "prepare", "--variants", "best"});
+  EXPECT_EQ(variant.exit_code, 2);
+  EXPECT_THAT(variant.output, HasSubstr("known are sink, system, warm, mean, near"));
+}
+
+TEST_F(RagTest, WhatCannotBeDoneIsRefusedByName) {
+  Session session = Open();
+  const Prompt prompt = MakePrompt({0});
+  const auto refused = [&](const RagSession::Options& options,
+                           const std::vector<PlanRequest::Chunk>& chunks) {
+    const auto report = session.rag->Compose(prompt.tokens, chunks, options);
+    return report ? std::string() : report.error().message();
+  };
+  EXPECT_THAT(refused(Rule("best", 0.1, true), prompt.chunks), HasSubstr("known are"));
+  EXPECT_THAT(refused(Rule("design", 1.5, true), prompt.chunks), HasSubstr("budget is 1.5"));
+  EXPECT_THAT(refused(NoCanary(), {{10, 5}}), HasSubstr("chunks[0] is [10, 5)"));
+}
+
+}  // namespace
+}  // namespace kvcommons
