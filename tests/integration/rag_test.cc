@@ -58,6 +58,47 @@ struct Session {
   std::unique_ptr<RagSession> rag;
 };
 
+// A plan whose lease turns out to be lost once its rows have been read.
+class LostPlan final : public PlanHandle {
+ public:
+  explicit LostPlan(std::unique_ptr<PlanHandle> plan) : PlanHandle(*plan), plan_(std::move(plan)) {}
+  bool StillHeld() override { return false; }
+  Result<CommitOutcome> Commit(const RowReader& /*read_rows*/, UploadAck /*ack*/) override {
+    return Fail(Unavailable("the lease is lost"));
+  }
+
+ private:
+  std::unique_ptr<PlanHandle> plan_;  // The rows stay mapped.
+};
+
+class LosingLibrary final : public LibraryHandle {
+ public:
+  explicit LosingLibrary(LibraryHandle& library) : library_(library) {}
+  Result<PutReply> Put(const std::string& name, std::span<const TokenId> tokens,
+                       const std::vector<std::string>& related) override {
+    return library_.Put(name, tokens, related);
+  }
+  Result<std::vector<LibraryListing>> List(std::uint32_t limit) override {
+    return library_.List(limit);
+  }
+  Result<std::optional<GetReply>> Get(const std::string& name) override {
+    return library_.Get(name);
+  }
+  Result<bool> Remove(const std::string& name) override { return library_.Remove(name); }
+  Result<std::unique_ptr<WorkHandle>> NextWork(std::uint32_t variants) override {
+    return library_.NextWork(variants);
+  }
+  Result<LibraryStatus> GetStatus() override { return library_.GetStatus(); }
+  Result<std::unique_ptr<PlanHandle>> Plan(const PlanRequest& request) override {
+    auto plan = library_.Plan(request);
+    if (!plan) return plan;
+    return std::make_unique<LostPlan>(std::move(*plan));
+  }
+
+ private:
+  LibraryHandle& library_;
+};
+
 struct Prompt {
   Tokens tokens;
   std::vector<PlanRequest::Chunk> chunks;
@@ -379,6 +420,21 @@ TEST_F(PreparedRagTest, WithoutItsDaemonAPromptIsComputedInFull) {
   EXPECT_FALSE(session.rag->Commit(UploadAck::kHeld));
   session = {};
   ASSERT_TRUE(daemon_->Start().ok());  // For the tests that come after.
+}
+
+TEST_F(PreparedRagTest, ALeaseLostWhileRowsAreReadIsAnsweredInFull) {
+  Session session = Open();
+  LosingLibrary losing(*session.library);
+  RagSession rag(*engine_, session.model.get(), &losing, clock_);
+  const Prompt prompt = MakePrompt({0, 1, 2});
+  const auto report = rag.Compose(prompt.tokens, prompt.chunks, NoCanary());
+  ASSERT_TRUE(report) << report.error().ToString();
+  EXPECT_THAT(report->fallback, HasSubstr("the lease was lost while rows were read"));
+  EXPECT_EQ(report->fresh, report->total);
+  EXPECT_EQ(report->chunks[0].variant, RootKind::kEmpty);
+  const std::vector<float> logits = Logits();
+  EXPECT_EQ(logits, FullLogits(prompt));
+  EXPECT_FALSE(rag.Commit(UploadAck::kHeld));
 }
 
 TEST_F(PreparedRagTest, ACanaryIsReportedAndARuleThatStraysIsSwitchedOff) {
