@@ -101,6 +101,15 @@ TEST_F(PlanPartsTest, AChunkThatEndsInsideABlockIsLeftOut) {
   EXPECT_EQ(parts.left_out_rows, 9U);
 }
 
+TEST_F(PlanPartsTest, AChunkThatUsesPartOfABlockIsLeftOut) {
+  AddComputed(0, 8);
+  AddCanonical(0, 0, 4);
+  AddCanonical(0, 4, 4).block_tokens = 6;
+  AddCanonical(0, 8, 2);
+  AddComputed(18, 30);
+  EXPECT_EQ(Parts().left_out_rows, 10U);
+}
+
 TEST_F(PlanPartsTest, AChunkWithAGapIsLeftOut) {
   AddComputed(0, 8);
   AddCanonical(0, 0, 4);

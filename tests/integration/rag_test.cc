@@ -494,7 +494,7 @@ TEST_F(RagTest, TheCommandsPutPrepareAndCompose) {
   };
   std::ofstream(folder + "/one.txt") << engine_->Detokenize(documents_[0]).value();
   std::ofstream(folder + "/two.txt") << engine_->Detokenize(documents_[1]).value();
-  std::ofstream(folder + "/empty.txt");
+  std::ofstream(folder + "/empty.txt") << "";
   std::ofstream(folder + "/cases.jsonl")
       << R"({"id":"a","chunks":[{"doc":"two.txt"},{"doc":"one.txt"},"New text."],"question":"What?"})"
       << '\n';
