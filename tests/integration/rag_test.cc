@@ -530,6 +530,7 @@ TEST_F(RagTest, ADocumentTooLongForTheContextIsPassedOverAndTheOthersPrepared) {
 
 TEST_F(RagTest, TheCommandsPutPrepareAndCompose) {
   const std::string folder = daemon_->folder();
+  setenv("KVCOMMONS_SOCKET", "/nowhere", 1);  // What is given goes before it.
   const auto engine = [&](std::vector<std::string> arguments) {
     arguments.insert(arguments.begin(), KVCOMMONS_ENGINE_BINARY);
     // Rows are kept as fp16 here: another model to the daemon than the other tests'.
@@ -575,6 +576,10 @@ TEST_F(RagTest, TheCommandsPutPrepareAndCompose) {
   const auto variant = engine({"library", "prepare", "--variants", "best"});
   EXPECT_EQ(variant.exit_code, 2);
   EXPECT_THAT(variant.output, HasSubstr("known are sink, system, warm, mean, near"));
+  const auto nowhere = RunProgram({KVCOMMONS_ENGINE_BINARY, "library", "prepare"});
+  unsetenv("KVCOMMONS_SOCKET");
+  EXPECT_EQ(nowhere.exit_code, 1);
+  EXPECT_THAT(nowhere.output, HasSubstr("no daemon socket at /nowhere"));
 }
 
 TEST_F(RagTest, WhatCannotBeDoneIsRefusedByName) {
