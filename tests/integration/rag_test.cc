@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <filesystem>
@@ -312,7 +313,7 @@ TEST_F(PreparedRagTest, AllRowsRecomputedEqualFullPrefill_I6) {
 TEST_F(PreparedRagTest, WhatComesFromTheDaemonIsWhatTheEngineMakesAlone) {
   // The same prefaces, without a daemon between: rows in one piece, not in blocks.
   std::vector<Tokens> prefaces;
-  for (const std::size_t begin : {500, 560, 620}) {
+  for (const std::size_t begin : std::vector<std::size_t>{500, 560, 620}) {
     prefaces.push_back(system_);
     const Tokens passage = Part(begin, 60);
     prefaces.back().insert(prefaces.back().end(), passage.begin(), passage.end());
@@ -375,6 +376,26 @@ TEST_F(PreparedRagTest, AnswersDoNotDependOnWhatWasAskedBefore_Gate5) {
   ASSERT_TRUE(daemon_->Start().ok());
   Session session = Open();
   for (std::size_t i = prompts.size(); i-- > 0;) EXPECT_EQ(ask(session, prompts[i]), first[i]) << i;
+}
+
+TEST_F(PreparedRagTest, AStoreThatWasPreparedInAnotherOrderGivesTheSameBits_Gate5) {
+  Prompt prompt = MakePrompt({0, 1, 2});
+  const Tokens head = Part(30, system_.size());  // Of which neither store has exact rows.
+  std::copy(head.begin(), head.end(), prompt.tokens.begin());
+  Session session = Open();
+  EXPECT_EQ(Compose(session, prompt).canonical, 310U);
+  const std::vector<float> wanted = Logits();
+
+  DaemonProcess other;
+  ASSERT_TRUE(other.Start().ok());
+  daemon_ = &other;
+  Session second = Open();
+  for (const std::size_t i : std::vector<std::size_t>{2, 0, 1}) {
+    ASSERT_TRUE(second.library->Put("other" + std::to_string(i), documents_[i]));
+    Prepare(second);
+  }
+  EXPECT_EQ(Compose(second, prompt).canonical, 310U);
+  EXPECT_EQ(Logits(), wanted);
 }
 
 TEST_F(PreparedRagTest, BlendedRowsAreNeverStored_I3) {
