@@ -3,6 +3,7 @@
 // kCommands.
 
 #include <CLI/CLI.hpp>
+#include <cstdlib>
 #include <functional>
 #include <memory>
 
@@ -24,8 +25,9 @@ struct Program {
 
 CLI::App* AddCommand(Program& program, CLI::App& parent, const char* name, const char* help) {
   CLI::App* command = parent.add_subcommand(name, help);
-  command->add_option("--model", program.common.model_path, "GGUF file")
-      ->envname("KVCOMMONS_MODEL")
+  // No envname() on what commands share: CLI11 takes it for those that were not named too, and so
+  // puts it above what was given.
+  command->add_option("--model", program.common.model_path, "GGUF file; default: $KVCOMMONS_MODEL")
       ->type_name("FILE");
   command
       ->add_option("--threads", program.common.threads, "processor threads; 0: all of the machine")
@@ -56,8 +58,7 @@ void AddJson(Program& program, CLI::App* command) {
 void AddDaemon(Program& program, CLI::App* command) {
   command
       ->add_option("--daemon", program.common.socket_path,
-                   "socket of kvcommonsd; default: the user's")
-      ->envname("KVCOMMONS_SOCKET")
+                   "socket of kvcommonsd; default: $KVCOMMONS_SOCKET, or the user's")
       ->type_name("SOCKET");
 }
 
@@ -258,7 +259,7 @@ void AddRag(Program& program) {
       command
           ->add_option(
               "--daemon", program.common.socket_path,
-              "compose from the library of kvcommonsd; without SOCKET: the user's. A chunk "
+              "compose from the library of kvcommonsd; without SOCKET: as elsewhere. A chunk "
               "may then be {\"doc\": NAME}")
           ->expected(0, 1)
           ->type_name("SOCKET");
@@ -377,5 +378,7 @@ int main(int argc, char** argv) {
     // 0 for --help; everything else is wrong use.
     return program.app.exit(error) == 0 ? 0 : 2;
   }
+  const char* const model = std::getenv("KVCOMMONS_MODEL");
+  if (program.common.model_path.empty() && model != nullptr) program.common.model_path = model;
   return program.action();
 }

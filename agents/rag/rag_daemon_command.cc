@@ -116,9 +116,16 @@ Json ToJson(const DaemonCase& one, const RagSession::Options& options, const Rag
           {"cases", 1}};
 }
 
+void PrintHeader() {
+  std::printf("%-12s %-20s %7s %6s %6s %6s %6s %10s  %9s  %9s %9s %6s  %s\n", "case", "rule",
+              "budget", "tokens", "exact", "canon.", "recom.", "charged", "ttft ms", "full ms",
+              "KL", "top-1", "from");
+}
+
 void PrintRow(const Json& row, const RagReport& report) {
-  std::printf("%-12s %-10s %5.1f %% %6u %6u %6u %6u %8.1f %%  %9.1f",
-              row["id"].get<std::string>().c_str(), row["rule"].get<std::string>().c_str(),
+  std::printf("%-12s %-20s %5.1f %% %6u %6u %6u %6u %8.1f %%  %9.1f",
+              row["id"].get<std::string>().c_str(),
+              QualityName(row["rule"], report.completion).c_str(),
               100 * row["budget"].get<double>(), report.total, report.exact, report.canonical,
               report.recomputed, 100 * report.charged, report.ttft_ms);
   if (row["kl"].is_null()) {
@@ -218,11 +225,6 @@ int RunDaemonRagCommand(const CommonOptions& options, const DaemonRagOptions& ra
   }
 
   const bool is_text = options.json_path != "-";
-  if (is_text) {
-    std::printf("%-12s %-10s %7s %6s %6s %6s %6s %10s  %9s  %9s %9s %6s  %s\n", "case", "rule",
-                "budget", "tokens", "exact", "canon.", "recom.", "charged", "ttft ms", "full ms",
-                "KL", "top-1", "from");
-  }
   Json rows = Json::array();
   for (const DaemonCase& one : cases) {
     std::optional<Reference> reference;
@@ -241,6 +243,7 @@ int RunDaemonRagCommand(const CommonOptions& options, const DaemonRagOptions& ra
       RagReport report;
       auto row = Measure(bench, one, session, reference ? &*reference : nullptr, rag, report);
       if (!row) return FailCommand(kName, row.error());
+      if (is_text && rows.empty()) PrintHeader();
       if (is_text) PrintRow(*row, report);
       rows.push_back(std::move(*row));
     }

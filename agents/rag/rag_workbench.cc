@@ -26,9 +26,7 @@ Result<std::unique_ptr<RagWorkbench>> RagWorkbench::Open(const CommonOptions& op
   if (!gate) return Fail(gate.error());
 
   auto client = Client::Connect({.socket_path = options.socket_path, .name = "kvcommons-engine"});
-  if (!client) {
-    return Fail(Status(client.error().code(), client.error().message() + "; start kvcommonsd"));
-  }
+  if (!client) return Fail(client.error());
   bench->client_ = std::move(*client);
   auto model = bench->client_->OpenModel(bench->engine_->profile(), *gate);
   if (!model) return Fail(model.error());

@@ -16,7 +16,6 @@ namespace kvcommons {
 class RagWorkbench {
  public:
   // Opens the model, runs its gate, and opens the library with the prefaces of LibraryPrefacesOf().
-  // Fails with what the user does next when the daemon cannot be reached.
   static Result<std::unique_ptr<RagWorkbench>> Open(const CommonOptions& options);
 
   Engine& engine() { return *engine_; }
