@@ -179,8 +179,10 @@ void GraphWatch::PatchMask(const ggml_tensor* mask) const {
   };
   for (std::size_t row = ubatch_begin_; row < cells_.size(); ++row) {
     std::byte* line = rows + (row - ubatch_begin_) * mask->nb[1];
-    const std::uint32_t earlier = pass_.earlier_rows.empty() ? 0 : pass_.earlier_rows[row];
-    for (std::uint32_t i = 0; i < earlier; ++i) set(line, cells_[i], 0);
+    for (Position p = 0; pass_.sees_all_before && p < pass_.positions[row]; ++p) {
+      const std::int32_t cell = pass_.cell_of_position[static_cast<std::size_t>(p)];
+      if (cell >= 0) set(line, static_cast<std::uint32_t>(cell), 0);
+    }
     for (const Position position : pass_.hidden) {
       const std::int32_t cell = pass_.cell_of_position[static_cast<std::size_t>(position)];
       if (cell >= 0 && position != pass_.positions[row]) {

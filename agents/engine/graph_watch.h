@@ -32,9 +32,9 @@ class GraphWatch {
   // The rows of one pass, in batch order.
   struct Pass {
     std::span<const Position> positions;
-    // For every row, how many rows of the batch lie in earlier runs: what the mask has to open.
-    // Empty: llama.cpp's own mask is right.
-    std::span<const std::uint32_t> earlier_rows;
+    // Whether a row sees every held position up to its own, which the mask then has to open: its
+    // run's sequence has only the row before it. Otherwise llama.cpp's own mask is right.
+    bool sees_all_before = false;
     std::span<const Position> hidden;  // rows of the pass do not see these, their own excepted
     // Filled as cells become known.
     std::span<std::int32_t> cell_of_position;
@@ -64,7 +64,7 @@ class GraphWatch {
   bool Ask(const ggml_tensor* node);
   bool Done(const ggml_tensor* node);
   void NoteKeyWrite(const ggml_tensor* node, const ggml_tensor* indices);
-  bool PatchesMask() const { return !pass_.earlier_rows.empty() || !pass_.hidden.empty(); }
+  bool PatchesMask() const { return pass_.sees_all_before || !pass_.hidden.empty(); }
   void PatchMask(const ggml_tensor* mask) const;
   void CallHook();
   bool WantsProbe() const;

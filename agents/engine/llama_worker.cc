@@ -362,7 +362,7 @@ Status LlamaWorker::RunApart(std::span<const TokenId> tokens, Position first) {
   batch_wants_logits_.assign(tokens.size(), 0);
   logit_rows_ = 0;
   computed_rows_ = static_cast<std::uint32_t>(tokens.size());
-  KVC_RETURN_IF_ERROR(DecodeBatch(batch_positions_, {}));
+  KVC_RETURN_IF_ERROR(DecodeBatch(batch_positions_, false));
   NoteHeld();
   return Status();
 }
@@ -387,8 +387,10 @@ Status LlamaWorker::Decode(std::span<const TokenId> tokens, Position first,
   read_.reset();
   // From here on llama.cpp's state changes, and a failure empties the cache.
   //
-  // Each run gets a sequence of its own with what lies left of it, since llama.cpp wants a sequence
-  // to go on where it ended. The last run can have sequence 0 itself if nothing lies right of it.
+  // Each run gets a sequence of its own, since llama.cpp wants a sequence to go on where it ended:
+  // the row before the run is enough for that, and the mask opens the others. (All of what lies
+  // left of it took as long as computing a fifth of the rows: llama.cpp counts positions in a
+  // tree.) The last run can have sequence 0 itself if nothing lies right of it.
   const bool last_is_open = runs.back().end >= held_end_;
   std::size_t own_sequences = runs.size() - (last_is_open ? 1 : 0);
   for (const TokenRun& run : runs) {
@@ -402,21 +404,20 @@ Status LlamaWorker::Decode(std::span<const TokenId> tokens, Position first,
               cell_of_position_.begin() + static_cast<std::ptrdiff_t>(end), -1);
   }
   for (std::size_t i = 0; i < own_sequences; ++i) {
-    llama_memory_seq_cp(memory_, 0, static_cast<llama_seq_id>(i + 1), 0, runs[i].begin);
+    if (runs[i].begin == 0) continue;
+    llama_memory_seq_cp(memory_, 0, static_cast<llama_seq_id>(i + 1), runs[i].begin - 1,
+                        runs[i].begin);
   }
 
   batch_tokens_.clear();
   batch_positions_.clear();
   batch_sequences_.clear();
-  earlier_rows_.clear();
   for (std::size_t i = 0; i < runs.size(); ++i) {
     const auto sequence = static_cast<llama_seq_id>(i < own_sequences ? i + 1 : 0);
-    const auto earlier = static_cast<std::uint32_t>(batch_tokens_.size());
     for (Position p = runs[i].begin; p < runs[i].end; ++p) {
       batch_tokens_.push_back(tokens[static_cast<std::size_t>(p - first)]);
       batch_positions_.push_back(p);
       batch_sequences_.push_back(sequence);
-      if (runs.size() > 1) earlier_rows_.push_back(earlier);
     }
   }
   batch_wants_logits_.assign(rows, 0);
@@ -424,7 +425,7 @@ Status LlamaWorker::Decode(std::span<const TokenId> tokens, Position first,
             batch_wants_logits_.end(), std::int8_t{1});
   logit_rows_ = 0;
   computed_rows_ = 0;
-  KVC_RETURN_IF_ERROR(DecodeBatch(batch_positions_, earlier_rows_));
+  KVC_RETURN_IF_ERROR(DecodeBatch(batch_positions_, own_sequences > 0));
 
   for (std::size_t i = 0; i < own_sequences; ++i) {
     const auto sequence = static_cast<llama_seq_id>(i + 1);
@@ -437,8 +438,7 @@ Status LlamaWorker::Decode(std::span<const TokenId> tokens, Position first,
   return Status();
 }
 
-Status LlamaWorker::DecodeBatch(std::span<const Position> positions,
-                                std::span<const std::uint32_t> earlier_rows) {
+Status LlamaWorker::DecodeBatch(std::span<const Position> positions, bool sees_all_before) {
   const std::size_t rows = positions.size();
   KVC_ASSERT(rows <= llama_n_batch(context_.get()));  // more would abort the process
   batch_sequence_counts_.assign(rows, 1);
@@ -455,7 +455,7 @@ Status LlamaWorker::DecodeBatch(std::span<const Position> positions,
   probed_.clear();
   GraphWatch::Pass pass;
   pass.positions = positions;
-  pass.earlier_rows = earlier_rows;
+  pass.sees_all_before = sees_all_before;
   pass.hidden = hidden_;
   pass.cell_of_position = cell_of_position_;
   pass.hook = hook_ ? &hook_ : nullptr;

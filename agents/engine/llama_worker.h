@@ -68,8 +68,7 @@ class LlamaWorker final : public Engine {
   // Computes `runs` (planned) of tokens; tokens[0] has position `first`.
   Status Decode(std::span<const TokenId> tokens, Position first, std::span<const TokenRun> runs,
                 std::uint32_t logit_rows);
-  Status DecodeBatch(std::span<const Position> positions,
-                     std::span<const std::uint32_t> earlier_rows);
+  Status DecodeBatch(std::span<const Position> positions, bool sees_all_before);
   Status ReadRowsFromState(Position begin, std::uint32_t count, std::byte* destination) const;
   // Gives the rows of a claim by state blob to llama.cpp; without one, nothing.
   Status SettleClaim();
@@ -108,7 +107,6 @@ class LlamaWorker final : public Engine {
   std::vector<llama_seq_id> batch_sequences_;
   std::vector<llama_seq_id*> batch_sequence_lists_;
   std::vector<std::int8_t> batch_wants_logits_;
-  std::vector<std::uint32_t> earlier_rows_;
 
   std::uint32_t logit_rows_ = 0;
   std::uint32_t computed_rows_ = 0;
