@@ -417,6 +417,12 @@ void Composer::Complete(const LayerView& view, std::size_t index,
     return;
   }
   ++report.corrected;
+  std::vector<float> chunk_loadings;
+  for (const ChunkPart& part : chunk.parts) {
+    const float* u = loadings_of(part);
+    chunk_loadings.insert(chunk_loadings.end(), u, u + std::size_t{part.block_tokens} * chunk.rank);
+  }
+  const std::vector<std::uint8_t> wild = WildRows(chunk_loadings, chunk.rank);
   first = next = 0;
   for (const ChunkPart& part : chunk.parts) {
     rows.clear();
@@ -424,6 +430,10 @@ void Composer::Complete(const LayerView& view, std::size_t index,
     for (std::size_t row = first; row < first + part.block_tokens; ++row) {
       if (next < selected.size() && selected[next] == row) {
         ++next;
+        continue;
+      }
+      if (wild[row] != 0) {
+        ++report.left_wild_rows;
         continue;
       }
       rows.push_back(static_cast<std::uint32_t>(row - first));

@@ -47,7 +47,8 @@ struct ComposeReport {
   // Chunk-layers that completion corrected, and those that it left alone: its guards, or no
   // loadings.
   std::uint32_t corrected = 0, left_few_rows = 0, left_worse = 0, left_without_loadings = 0;
-  std::uint64_t corrected_rows = 0;  // summed over layers
+  // Summed over layers: rows that were corrected, and those of the same chunks too wild for it.
+  std::uint64_t corrected_rows = 0, left_wild_rows = 0;
   // Of each chunk: what its recomputed rows were off by, the root mean square over rows, numbers
   // and the layers behind the first; 0 where none were. Empty without completion.
   std::vector<double> deviation;

@@ -5,6 +5,8 @@
 #include <cmath>
 #include <string>
 
+#include "base/assert.h"
+
 namespace kvcommons {
 namespace {
 
@@ -36,6 +38,23 @@ Status Check(const CompletionInput& input) {
 }
 
 }  // namespace
+
+std::vector<std::uint8_t> WildRows(std::span<const float> loadings, std::uint32_t rank) {
+  KVC_ASSERT(rank > 0 && loadings.size() % rank == 0);
+  std::vector<double> variance(loadings.size() / rank, 0);
+  for (std::size_t i = 0; i < loadings.size(); ++i) {
+    variance[i / rank] += double{loadings[i]} * loadings[i];
+  }
+  std::vector<std::uint8_t> wild(variance.size(), 0);
+  if (variance.empty()) return wild;
+  std::vector<double> sorted = variance;
+  const auto middle = sorted.begin() + static_cast<std::ptrdiff_t>(sorted.size() / 2);
+  std::nth_element(sorted.begin(), middle, sorted.end());
+  for (std::size_t row = 0; row < wild.size(); ++row) {
+    wild[row] = variance[row] > kWildVariance * *middle ? 1 : 0;
+  }
+  return wild;
+}
 
 Result<Completion> CompleteResiduals(const CompletionInput& input) {
   KVC_FAIL_IF_ERROR(Check(input));

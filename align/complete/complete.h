@@ -6,7 +6,10 @@
 // is private to a request.
 //
 // Guards: a chunk with fewer than two measured rows is left alone, and so is one whose rows, each
-// predicted from the others, would be worse for it.
+// predicted from the others, would be worse for it. Rows of far more variance than the chunk's
+// others are left alone: attention sinks, which are one in one context and none in the next. They
+// do not follow a line, and every row attends to them: correcting one by half made a prompt's KL 30
+// times as large (docs/fidelity.md).
 //
 // Source: specs: selective recompute §I. Thread safety: pure functions.
 
@@ -43,6 +46,12 @@ struct Completion {
   std::vector<float> gain;  // g: [rank][columns]; empty unless applied
   double left_out_error = 0;  // Σ‖r − prediction without r‖² ÷ Σ‖r‖²: above 1 is worse than nothing
 };
+
+// Which rows are not to be corrected: of more than kWildVariance times the median row's variance.
+// `loadings`: [row][rank] of a whole chunk. 1 for each such row.
+// REQUIRES: rank > 0, loadings.size() a multiple of it.
+inline constexpr double kWildVariance = 10;
+std::vector<std::uint8_t> WildRows(std::span<const float> loadings, std::uint32_t rank);
 
 // kInvalidArgument names field, value and limit. Deterministic.
 Result<Completion> CompleteResiduals(const CompletionInput& input);

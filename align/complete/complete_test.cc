@@ -182,5 +182,16 @@ TEST(CompleteResidualsTest, WhatDoesNotMatchIsRefusedByName) {
               HasSubstr("not finite"));
 }
 
+TEST(WildRowsTest, AreThoseOfMoreThanTenTimesTheMedianRowsVariance) {
+  // Variances 1, 4, 9.9, 0, 1 and 10.1 of rank 2; the median is 4, then 1.
+  const std::vector<float> loadings{1, 0, 0, 2, 3, 0.9487F, 0, 0, 0, 1, 3, 1.05F};
+  EXPECT_THAT(WildRows(loadings, 2), testing::Each(0));
+  std::vector<float> calmer = loadings;
+  calmer[3] = 1;
+  EXPECT_THAT(WildRows(calmer, 2), testing::ElementsAre(0, 0, 0, 0, 0, 1));
+  EXPECT_TRUE(WildRows({}, 3).empty());
+  EXPECT_THAT(WildRows(std::vector<float>(6, 0), 2), testing::Each(0));
+}
+
 }  // namespace
 }  // namespace kvcommons
