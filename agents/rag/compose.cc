@@ -225,7 +225,7 @@ Result<const Composer::CheckEvidence*> Composer::LookAtCheckLayer() {
   KVC_FAIL_IF_ERROR(engine_.Place(prompt_.exact));
   const ModelProfile& profile = engine_.profile();
   const std::size_t elements = std::size_t{profile.kv_head_count} * profile.head_dim;
-  check_.emplace();
+  check_ = CheckEvidence();
   engine_.SetLayerHook([&](const LayerView& view) {
     // With several ubatches: only when all rows are there.
     if (view.layer != kCheckLayer || view.positions.back() + 1 != std::ssize(prompt_.tokens))
