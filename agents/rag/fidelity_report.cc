@@ -24,7 +24,7 @@ struct Group {
   std::map<std::string, Case> cases;  // by id
 };
 
-const Setting kSink{"sink", "none", false, 0}, kSystem{"system", "none", false, 0};
+const Setting sink_setting{"sink", "none", false, 0}, system_setting{"system", "none", false, 0};
 
 double Median(std::vector<double> values) {
   std::sort(values.begin(), values.end());
@@ -88,8 +88,8 @@ Json RowOf(const std::string& name, const Group& group, const Setting& setting,
     if (row == one.rows.end()) continue;
     const auto number = [&](const char* field) { return row->second.at(field).get<double>(); };
     kl.push_back(number("kl"));
-    sink.push_back(one.rows.at(kSink).at("kl"));
-    system.push_back(one.rows.at(kSystem).at("kl"));
+    sink.push_back(one.rows.at(sink_setting).at("kl"));
+    system.push_back(one.rows.at(system_setting).at("kl"));
     top1.push_back(number("top1"));
     cosine.push_back(number("cosine"));
     charged.push_back(number("charged"));
@@ -170,7 +170,8 @@ Json FidelityRows(const std::vector<Json>& lines, std::uint64_t seed) {
   Json rows = Json::array();
   for (auto& [name, group] : groups) {
     std::erase_if(group.cases, [](const auto& entry) {
-      return !entry.second.rows.contains(kSink) || !entry.second.rows.contains(kSystem);
+      return !entry.second.rows.contains(sink_setting) ||
+             !entry.second.rows.contains(system_setting);
     });
     std::map<Setting, bool> settings;
     for (const auto& entry : group.cases) {
