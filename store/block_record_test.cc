@@ -158,7 +158,7 @@ TEST(BlockRecordTest, LoadingsAreRememberedAndCountAsBytesOfTheBlock) {
   EXPECT_EQ(decoded->loadings_bytes, record.loadings_bytes);
   EXPECT_EQ(decoded->loadings().rank, 4u);
   EXPECT_EQ(record.plane_bytes(), 5u * (16 + 17 + 18 + 19));
-  EXPECT_EQ(decoded->block_bytes(), 384u + 2 * (5 * 4 + 1) * 4);
+  EXPECT_EQ(decoded->block_bytes(), 384u + (2 + 1) * (5 * 4 + 1) * 4);  // two layers, their mean
 }
 
 TEST(BlockRecordTest, ARecordWithoutLoadingsIsStillWrittenInTheFirstFormat) {
