@@ -182,15 +182,18 @@ Result<bool> StoreImpl::RemoveDocument(const DomainId& domain, const DocumentKey
 
 std::vector<DocumentSummary> StoreImpl::ListDocuments(const DomainId& domain) const {
   std::map<DocumentKey, DocumentSummary> all;
-  if (disk_ != nullptr) {
-    for (DocumentSummary& summary : disk_->ListDocuments(domain)) {
-      all[summary.document] = std::move(summary);
-    }
-  }
+  // Held ones first: one that reaches the disk in between is in both lists, not in neither.
   {
     MutexLock lock(mutex_);
     for (const auto& [id, revision] : pending_documents_) {
       if (id.first == domain) all[id.second] = Summarize(*revision);
+    }
+  }
+  if (disk_ != nullptr) {
+    for (DocumentSummary& summary : disk_->ListDocuments(domain)) {
+      const auto held = all.find(summary.document);
+      if (held != all.end() && held->second.revision >= summary.revision) continue;
+      all[summary.document] = std::move(summary);
     }
   }
   std::vector<DocumentSummary> list;
