@@ -389,8 +389,8 @@ Status LlamaWorker::Decode(std::span<const TokenId> tokens, Position first,
   //
   // Each run gets a sequence of its own, since llama.cpp wants a sequence to go on where it ended:
   // the row before the run is enough for that, and the mask opens the others. (All of what lies
-  // left of it took as long as computing a fifth of the rows: llama.cpp counts positions in a
-  // tree.) The last run can have sequence 0 itself if nothing lies right of it.
+  // left of it costs 2 to 7 % of passes over 780 single rows of 5,200.) The last run can have
+  // sequence 0 itself if nothing lies right of it.
   const bool last_is_open = runs.back().end >= held_end_;
   std::size_t own_sequences = runs.size() - (last_is_open ? 1 : 0);
   for (const TokenRun& run : runs) {
