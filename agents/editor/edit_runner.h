@@ -16,8 +16,8 @@
 #include <vector>
 
 #include "agents/editor/edit_session.h"
-#include "agents/editor/fidelity.h"
 #include "agents/editor/tokenized_text.h"
+#include "agents/engine/fidelity.h"
 #include "agents/engine/llama_engine.h"
 #include "base/clock.h"
 #include "client/client.h"

@@ -15,9 +15,9 @@
 #include <string_view>
 #include <vector>
 
+#include "agents/engine/elapsed.h"
 #include "agents/engine/llama_engine.h"
 #include "align/plan.h"
-#include "base/clock.h"
 #include "client/client.h"
 
 namespace kvcommons {
@@ -61,9 +61,7 @@ class EditSession {
  private:
   // Places the plan's reused rows and computes the others.
   Status CarryOut(std::span<const TokenId> prompt, PlanHandle& plan, PrefillReport& report);
-  double MsSince(std::int64_t start_ns) const {
-    return static_cast<double>(clock_.NowNs() - start_ns) / 1e6;
-  }
+  double MsSince(std::int64_t start_ns) const { return kvcommons::MsSince(clock_, start_ns); }
 
   Engine& engine_;
   ModelHandle* const model_;

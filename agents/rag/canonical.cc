@@ -4,15 +4,11 @@
 #include <string>
 
 #include "agents/engine/cache_memory.h"
+#include "agents/engine/elapsed.h"
 #include "align/complete/loadings.h"
-#include "base/clock.h"
 
 namespace kvcommons {
 namespace {
-
-double MsSince(const Clock& clock, std::int64_t start_ns) {
-  return static_cast<double>(clock.NowNs() - start_ns) / 1e6;
-}
 
 // Rows of one layer behind every preface, fp32, keys un-rotated: [preface][row][element].
 struct LayerRows {
@@ -176,16 +172,6 @@ Result<CanonicalChunk> CanonicalMaker::Make(std::span<const TokenId> tokens) {
     }
   }
   chunk.prepare_ms = MsSince(clock, start_ns);
-  return chunk;
-}
-
-Result<CanonicalChunk> MakeCanonical(Engine& engine, std::span<const TokenId> tokens,
-                                     std::span<const std::vector<TokenId>> prefaces) {
-  if (tokens.empty()) return Fail(InvalidArgument("the chunk is empty; it needs at least 1 token"));
-  auto maker = CanonicalMaker::Create(engine, prefaces);
-  if (!maker) return Fail(maker.error());
-  auto chunk = maker->Make(tokens);
-  if (chunk) chunk->prepare_ms += maker->preface_ms();
   return chunk;
 }
 

@@ -64,10 +64,6 @@ class CanonicalMaker {
   std::uint32_t prefilled_ = 0;
 };
 
-// The same for one chunk.
-Result<CanonicalChunk> MakeCanonical(Engine& engine, std::span<const TokenId> tokens,
-                                     std::span<const std::vector<TokenId>> prefaces);
-
 // Turns one row of keys by `delta` positions, in place; fp32, all heads of a layer.
 class RowRotation {
  public:

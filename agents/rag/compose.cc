@@ -6,18 +6,13 @@
 #include <utility>
 
 #include "agents/engine/cache_memory.h"
+#include "agents/engine/elapsed.h"
 #include "align/complete/complete.h"
-#include "base/clock.h"
 #include "kernels/complete.h"
 
 namespace kvcommons {
 namespace {
 
-double MsSince(const Clock& clock, std::int64_t start_ns) {
-  return static_cast<double>(clock.NowNs() - start_ns) / 1e6;
-}
-
-constexpr std::uint32_t kCheckLayer = 1;
 constexpr double kAnchorShare = 0.15;  // QCFuse's (specs: selective recompute §C.3)
 
 // Layer 0 whole, and of layer 1 its query, key and value projections: 0.156 of a layer's
@@ -153,6 +148,19 @@ Status Composer::PlaceAll() {
   return engine_.Place(spans);
 }
 
+void Composer::AddAttention(const AttentionWeights& weights, float share,
+                            std::vector<float>& into) const {
+  for (const SelectChunk& span : spans_) {
+    for (Position p = span.begin; p < span.end; ++p) {
+      float sum = 0;
+      for (std::uint32_t head = 0; head < weights.head_count; ++head) {
+        sum += weights.weights[std::size_t{head} * weights.columns + static_cast<std::size_t>(p)];
+      }
+      into.push_back(share * sum);
+    }
+  }
+}
+
 // REQUIRES: all rows but the fresh ones are placed; so they are afterwards.
 Result<const Composer::QuestionEvidence*> Composer::LookAtQuestion(
     const std::vector<std::uint32_t>& layers, bool anchored) {
@@ -173,16 +181,8 @@ Result<const Composer::QuestionEvidence*> Composer::LookAtQuestion(
   evidence->layers = layers;
   evidence->anchored = anchored;
   for (const AttentionWeights& weights : engine_.probed()) {
-    const float share = 1.0F / static_cast<float>(weights.head_count * question_tokens());
-    for (const SelectChunk& span : spans_) {
-      for (Position p = span.begin; p < span.end; ++p) {
-        float sum = 0;
-        for (std::uint32_t head = 0; head < weights.head_count; ++head) {
-          sum += weights.weights[std::size_t{head} * weights.columns + static_cast<std::size_t>(p)];
-        }
-        evidence->attention.push_back(share * sum);
-      }
-    }
+    AddAttention(weights, 1.0F / static_cast<float>(weights.head_count * question_tokens()),
+                 evidence->attention);
   }
   evidence->took_ms = MsSince(clock, start_ns);
   questions_.push_back(std::move(evidence));
@@ -218,14 +218,15 @@ std::vector<Position> Composer::RowsWithoutAnchors() const {
 }
 
 // Leaves the engine with the exact rows alone.
-Result<const Composer::CheckEvidence*> Composer::LookAtCheckLayer() {
-  if (check_) return &*check_;
+Result<const Composer::CheckEvidence*> Composer::LookAtCheckLayer(bool with_attention) {
+  std::optional<CheckEvidence>& check = with_attention ? attended_check_ : check_;
+  if (check) return &*check;
   const SystemClock clock;
   const std::int64_t start_ns = clock.NowNs();
   KVC_FAIL_IF_ERROR(engine_.Place(prompt_.exact));
   const ModelProfile& profile = engine_.profile();
   const std::size_t elements = std::size_t{profile.kv_head_count} * profile.head_dim;
-  check_ = CheckEvidence();
+  check = CheckEvidence();
   engine_.SetLayerHook([&](const LayerView& view) {
     // With several ubatches: only when all rows are there.
     if (view.layer != kCheckLayer || view.positions.back() + 1 != std::ssize(prompt_.tokens))
@@ -253,15 +254,15 @@ Result<const Composer::CheckEvidence*> Composer::LookAtCheckLayer() {
             value += double{line[elements + e]} * line[elements + e];
             value_l1 += std::abs(double{line[elements + e]});
           }
-          check_->key_deviation.push_back(static_cast<float>(key));
-          check_->value_deviation.push_back(static_cast<float>(value));
-          check_->value_deviation_l1.push_back(static_cast<float>(value_l1));
+          check->key_deviation.push_back(static_cast<float>(key));
+          check->value_deviation.push_back(static_cast<float>(value));
+          check->value_deviation_l1.push_back(static_cast<float>(value_l1));
         }
         begin += static_cast<Position>(part.block_tokens);
       }
     }
   });
-  // Everything that is not exact, fresh or of a chunk.
+  // All rows that are not exact: those of chunks and the fresh ones.
   std::vector<TokenRun> runs;
   AttentionProbe probe;
   probe.layers = {kCheckLayer};
@@ -269,7 +270,7 @@ Result<const Composer::CheckEvidence*> Composer::LookAtCheckLayer() {
   Position next = 0;
   const auto add_run = [&](Position end) {
     if (end > next) runs.push_back({next, end});
-    for (Position p = next; p < end; ++p) probe.rows.push_back(p);
+    for (Position p = next; p < end && with_attention; ++p) probe.rows.push_back(p);
   };
   for (const PlaceSpan& span : prompt_.exact) {
     add_run(span.begin);
@@ -280,21 +281,12 @@ Result<const Composer::CheckEvidence*> Composer::LookAtCheckLayer() {
   if (done.ok()) done = engine_.RunUpTo(kCheckLayer, prompt_.tokens, runs);
   engine_.SetLayerHook({});
   if (!done.ok()) {
-    check_.reset();
+    check.reset();
     return Fail(done);
   }
-  const AttentionWeights& received = engine_.probed().front();
-  for (const SelectChunk& span : spans_) {
-    for (Position p = span.begin; p < span.end; ++p) {
-      float sum = 0;
-      for (std::uint32_t h = 0; h < received.head_count; ++h) {
-        sum += received.weights[std::size_t{h} * received.columns + static_cast<std::size_t>(p)];
-      }
-      check_->attention_received.push_back(sum);
-    }
-  }
-  check_->took_ms = MsSince(clock, start_ns);
-  return &*check_;
+  if (with_attention) AddAttention(engine_.probed().front(), 1, check->attention_received);
+  check->took_ms = MsSince(clock, start_ns);
+  return &*check;
 }
 
 std::vector<ChunkLoadings> Composer::MeanLoadingsOfChunks() {
@@ -469,7 +461,7 @@ Result<ComposeReport> Composer::Run(const ComposerOptions& options) {
   const SelectNeeds needs = (*rule)->Needs(request.layer_count);
   SelectEvidence evidence;
   if (needs.check_layer) {
-    const auto check = LookAtCheckLayer();
+    const auto check = LookAtCheckLayer(needs.attention_received);
     if (!check) return Fail(check.error());
     evidence.key_deviation = (*check)->key_deviation;
     evidence.value_deviation = (*check)->value_deviation;

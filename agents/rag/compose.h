@@ -125,7 +125,9 @@ class Composer {
   // smallest keys in the middle layer, which are those that attract attention (QCFuse's demo ranks
   // anchors by key norm; its release by attention received while the chunk is repeated).
   std::vector<Position> RowsWithoutAnchors() const;
-  Result<const CheckEvidence*> LookAtCheckLayer();
+  Result<const CheckEvidence*> LookAtCheckLayer(bool with_attention);
+  // Appends what each reused row receives, summed over heads and times `share`.
+  void AddAttention(const AttentionWeights& weights, float share, std::vector<float>& into) const;
   // Mean loadings of every chunk, gathered from its parts.
   std::vector<ChunkLoadings> MeanLoadingsOfChunks();
   // The runs of one pass, and the chunks it is about: all selected rows of a chunk are in one pass,
@@ -153,7 +155,7 @@ class Composer {
   std::uint32_t fresh_tokens_ = 0;
   Status malformed_;                               // what the constructor found
   std::vector<std::vector<float>> mean_loadings_;  // a chunk each, once gathered
-  std::optional<CheckEvidence> check_;
+  std::optional<CheckEvidence> check_, attended_check_;
   std::vector<std::unique_ptr<QuestionEvidence>> questions_;
   RowRotations rotations_;        // of the longest part
   std::vector<double> measured_;  // a chunk each: Σ‖residual‖² of this pass

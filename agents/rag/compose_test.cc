@@ -14,6 +14,13 @@ namespace {
 
 using ::testing::HasSubstr;
 
+Result<CanonicalChunk> MakeCanonical(Engine& engine, std::span<const TokenId> tokens,
+                                     std::span<const std::vector<TokenId>> prefaces) {
+  auto maker = CanonicalMaker::Create(engine, prefaces);
+  if (!maker) return Fail(maker.error());
+  return maker->Make(tokens);
+}
+
 // A head, three chunks of 40 tokens made behind other text than they stand behind, and a question.
 class Compose : public testing::Test {
  protected:
@@ -160,7 +167,10 @@ TEST_F(Compose, WhatCannotBeDoneIsRefusedByName) {
   tail_.clear();
   EXPECT_THAT(MakeComposer().Run({"none", 0, false, 1}).error().message(),
               HasSubstr("the question is empty"));
-  EXPECT_THAT(MakeCanonical(*engine_, {}, {}).error().message(), HasSubstr("the chunk is empty"));
+  EXPECT_THAT(MakeCanonical(*engine_, {}, {}).error().message(), HasSubstr("prefaces has 0"));
+  const std::vector<std::vector<TokenId>> preface{{1}};
+  EXPECT_THAT(MakeCanonical(*engine_, {}, preface).error().message(),
+              HasSubstr("the chunk is empty"));
 }
 
 }  // namespace

@@ -4,9 +4,9 @@
 #include <cmath>
 #include <optional>
 
-#include "agents/editor/fidelity.h"
+#include "agents/engine/elapsed.h"
+#include "agents/engine/fidelity.h"
 #include "agents/engine/teacher_force.h"
-#include "base/clock.h"
 
 namespace kvcommons {
 namespace {
@@ -18,10 +18,6 @@ constexpr std::size_t kSink = 0, kSystem = 1, kMean = 2;
 // Where attention outputs are compared: a few of the forced rows, every third layer.
 constexpr Position kProbedRows = 4;
 constexpr std::uint32_t kProbedEvery = 3;
-
-double MsSince(const Clock& clock, std::int64_t start_ns) {
-  return static_cast<double>(clock.NowNs() - start_ns) / 1e6;
-}
 
 double Cosine(const std::vector<float>& a, const std::vector<float>& b) {
   double ab = 0, aa = 0, bb = 0;

@@ -5,14 +5,10 @@
 #include <memory>
 #include <utility>
 
-#include "base/clock.h"
+#include "agents/engine/elapsed.h"
 
 namespace kvcommons {
 namespace {
-
-double MsSince(const Clock& clock, std::int64_t start_ns) {
-  return static_cast<double>(clock.NowNs() - start_ns) / 1e6;
-}
 
 bool IsGone(const Status& status) { return status.code() == Code::kNotFound; }
 

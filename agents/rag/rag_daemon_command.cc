@@ -6,7 +6,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
-#include "agents/editor/fidelity.h"
+#include "agents/engine/fidelity.h"
 #include "agents/engine/teacher_force.h"
 #include "agents/rag/daemon_cases.h"
 #include "agents/rag/library_command.h"
@@ -104,6 +104,7 @@ Json ToJson(const DaemonCase& one, const RagSession::Options& options, const Rag
           {"chunks", chunks},
           {"corrected", report.corrected},
           {"corrected_rows", report.corrected_rows},
+          {"left_wild_rows", report.left_wild_rows},
           {"left_few_rows", report.left_few_rows},
           {"left_worse", report.left_worse},
           {"loaded_blocks", report.loaded_blocks},

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "agents/editor/fidelity.h"
+#include "agents/engine/fidelity.h"
 #include "align/select/rule.h"
 
 namespace kvcommons {
@@ -176,6 +176,7 @@ Status RagSession::RunComposed(std::span<const TokenId> prompt, PlanParts parts,
   report.left_worse = ran->left_worse;
   report.left_without_loadings = ran->left_without_loadings;
   report.corrected_rows = ran->corrected_rows;
+  report.left_wild_rows = ran->left_wild_rows;
   report.place_ms = ran->place_ms;
   report.look_ms = ran->look_ms;
   report.select_ms = ran->select_ms;

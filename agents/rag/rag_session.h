@@ -19,9 +19,9 @@
 #include <string>
 #include <vector>
 
+#include "agents/engine/elapsed.h"
 #include "agents/rag/compose.h"
 #include "agents/rag/plan_parts.h"
-#include "base/clock.h"
 #include "client/library.h"
 
 namespace kvcommons {
@@ -43,7 +43,7 @@ struct RagReport {
   bool completion = false;
   // See ComposeReport.
   std::uint32_t corrected = 0, left_few_rows = 0, left_worse = 0, left_without_loadings = 0;
-  std::uint64_t corrected_rows = 0;
+  std::uint64_t corrected_rows = 0, left_wild_rows = 0;
   double ttft_ms = 0;  // from token ids to logits
   double plan_ms = 0, place_ms = 0, look_ms = 0, select_ms = 0, compute_ms = 0, complete_ms = 0;
   std::uint32_t loaded_blocks = 0;  // that came from disk
@@ -100,9 +100,7 @@ class RagSession {
                      RagReport& report);
   Status RunExact(std::span<const TokenId> prompt, const PlanParts& parts, RagReport& report);
   void DrawCanary(std::span<const TokenId> prompt, const Options& options, const RagReport& report);
-  double MsSince(std::int64_t start_ns) const {
-    return static_cast<double>(clock_.NowNs() - start_ns) / 1e6;
-  }
+  double MsSince(std::int64_t start_ns) const { return kvcommons::MsSince(clock_, start_ns); }
 
   Engine& engine_;
   ModelHandle* const model_;

@@ -109,8 +109,9 @@ class Chunk {
     return own + noise_ > 0 ? std::max(gain, 0.0) / (own + noise_) : 0;
   }
 
-  // What is known of a row only lowers its gain, so an old gain is a bound: rows are scored again
-  // from the top down, until one that is up to date stands first. A tenth of all scoring at most.
+  // What is measured lowers the gains of others, so an old gain is taken for a bound: rows are
+  // scored again from the top down, until one that is up to date stands first. Where a gain did
+  // rise, its row is taken a little later.
   void FindBest() {
     for (;;) {
       best_ =

@@ -16,8 +16,8 @@ class DeviationRule final : public SelectRule {
   DeviationRule(std::string_view name, Score score) : name_(name), score_(score) {}
   std::string_view name() const override { return name_; }
   SelectNeeds Needs(std::uint32_t) const override {
-    SelectNeeds needs;
-    needs.check_layer = true;
+    SelectNeeds needs = NeedsOfCheckLayer();
+    needs.attention_received = score_ == Score::kAttendedValue;
     return needs;
   }
 

@@ -14,11 +14,7 @@ namespace {
 class DocumentRule final : public SelectRule {
  public:
   std::string_view name() const override { return "document"; }
-  SelectNeeds Needs(std::uint32_t) const override {
-    SelectNeeds needs;
-    needs.check_layer = true;
-    return needs;
-  }
+  SelectNeeds Needs(std::uint32_t) const override { return NeedsOfCheckLayer(); }
 
   Result<Selection> Choose(const SelectRequest& request,
                            const SelectEvidence& evidence) const override {

@@ -22,7 +22,6 @@ namespace kvcommons {
 namespace {
 
 constexpr double kFirstShare = 1.5;
-constexpr std::uint32_t kCheckLayer = 1;
 
 double ShareAt(std::uint32_t layer, std::uint32_t layer_count) {
   const std::uint32_t last = std::max((layer_count + 3) / 4, kCheckLayer + 1);
@@ -48,11 +47,7 @@ std::vector<std::uint32_t> DepthsOf(std::size_t rows_at_end, std::size_t reused,
 class GradualRule final : public SelectRule {
  public:
   std::string_view name() const override { return "deviation-gradual"; }
-  SelectNeeds Needs(std::uint32_t) const override {
-    SelectNeeds needs;
-    needs.check_layer = true;
-    return needs;
-  }
+  SelectNeeds Needs(std::uint32_t) const override { return NeedsOfCheckLayer(); }
 
   Result<Selection> Choose(const SelectRequest& request,
                            const SelectEvidence& evidence) const override {

@@ -28,6 +28,12 @@ inline Looking AtQuestion(const SelectRequest& request) {
   return {0, request.question_cost_row_layers};
 }
 
+inline SelectNeeds NeedsOfCheckLayer() {
+  SelectNeeds needs;
+  needs.check_layer = true;
+  return needs;
+}
+
 // How many rows the budget buys in all layers, after looking. kInvalidArgument when looking alone
 // costs more.
 Result<std::size_t> AffordableRows(const SelectRequest& request, std::string_view rule,

@@ -64,8 +64,12 @@ struct SelectEvidence {
   std::span<const ChunkLoadings> loadings;  // a chunk each
 };
 
+// Layer 0 does not depend on context; the first one that does is where deviations are measured.
+inline constexpr std::uint32_t kCheckLayer = 1;
+
 struct SelectNeeds {
-  bool check_layer = false;                    // the four arrays of the check layer
+  bool check_layer = false;         // the three deviations at the check layer
+  bool attention_received = false;  // with it: attention_received, which costs more than they do
   std::vector<std::uint32_t> question_layers;  // question_attention in these, ascending
   bool anchored_question =
       false;  // the question runs over each chunk's anchor digest, not all rows

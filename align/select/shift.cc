@@ -31,11 +31,7 @@ void LowerToRankBy(std::span<const float> values, std::vector<std::size_t>& rank
 class ShiftRule final : public SelectRule {
  public:
   std::string_view name() const override { return "shift"; }
-  SelectNeeds Needs(std::uint32_t) const override {
-    SelectNeeds needs;
-    needs.check_layer = true;
-    return needs;
-  }
+  SelectNeeds Needs(std::uint32_t) const override { return NeedsOfCheckLayer(); }
 
   Result<Selection> Choose(const SelectRequest& request,
                            const SelectEvidence& evidence) const override {

@@ -14,8 +14,8 @@
 #include <iterator>
 #include <nlohmann/json.hpp>
 
-#include "agents/editor/fidelity.h"
 #include "agents/engine/convert.h"
+#include "agents/engine/fidelity.h"
 #include "agents/rag/library_worker.h"
 #include "agents/rag/rag_session.h"
 #include "base/clock.h"

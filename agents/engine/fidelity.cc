@@ -1,4 +1,4 @@
-#include "agents/editor/fidelity.h"
+#include "agents/engine/fidelity.h"
 
 #include <algorithm>
 #include <cmath>
