@@ -64,6 +64,7 @@ void GraphWatch::BeginPass(const Pass& pass) {
   mode_ = Mode::kPass;
   pass_ = pass;
   cells_.clear();
+  padding_seen_ = 0;
   ubatch_begin_ = 0;
   layer_ = static_cast<std::uint32_t>(memory_.layers.size());
   patched_end_ = 0;
@@ -72,10 +73,11 @@ void GraphWatch::BeginPass(const Pass& pass) {
 
 bool GraphWatch::EndPass() {
   mode_ = Mode::kIdle;
-  const std::size_t rows = pass_.positions.size();
+  const std::size_t rows = pass_.positions.size(), padding = pass_.padding;
   const bool patched = !PatchesMask() || patched_end_ == rows;
   pass_ = Pass{};
-  return !bad_ && cells_.size() == rows && patched;
+  const bool all = cells_.size() == rows && padding_seen_ == padding;
+  return !bad_ && all && patched;
 }
 
 bool GraphWatch::Ask(const ggml_tensor* node) {
@@ -155,6 +157,10 @@ void GraphWatch::NoteKeyWrite(const ggml_tensor* node, const ggml_tensor* indice
   ubatch_begin_ = static_cast<std::uint32_t>(cells_.size());
   const auto* cells = static_cast<const std::int64_t*>(indices->data);
   for (std::int64_t i = 0; i < indices->ne[0]; ++i) {
+    if (cells_.size() == pass_.positions.size() && padding_seen_ < pass_.padding) {
+      ++padding_seen_;
+      continue;
+    }
     if (cells_.size() == pass_.positions.size() || cells[i] < 0 || cells[i] >= memory_.cell_count) {
       bad_ = true;
       return;

@@ -32,6 +32,7 @@ class GraphWatch {
   // The rows of one pass, in batch order.
   struct Pass {
     std::span<const Position> positions;
+    std::size_t padding = 0;  // rows behind them in the batch that belong to nobody
     // Whether a row sees every held position up to its own, which the mask then has to open: its
     // run's sequence has only the row before it. Otherwise llama.cpp's own mask is right.
     bool sees_all_before = false;
@@ -86,9 +87,10 @@ class GraphWatch {
 
   Pass pass_;
   std::vector<std::uint32_t> cells_;  // of the pass's rows so far
-  std::uint32_t ubatch_begin_ = 0;    // batch index of the current ubatch's first row
-  std::uint32_t layer_ = 0;           // of the last key write; an index into memory_.layers
-  std::uint32_t patched_end_ = 0;     // rows whose mask is done
+  std::size_t padding_seen_ = 0;
+  std::uint32_t ubatch_begin_ = 0;  // batch index of the current ubatch's first row
+  std::uint32_t layer_ = 0;         // of the last key write; an index into memory_.layers
+  std::uint32_t patched_end_ = 0;   // rows whose mask is done
   bool bad_ = false;
 };
 

@@ -12,6 +12,9 @@ namespace {
 
 constexpr std::size_t kMaxTextBytes = 16U << 20;
 
+// Padding's own; a pass that is padded has fewer runs than a tile has rows.
+constexpr llama_seq_id kPaddingSequence = Engine::kMaxRuns + 1;
+
 std::string Text(const PlaceSpan& span) {
   return "span at " + std::to_string(span.begin) + " of " + std::to_string(span.count) + " rows";
 }
@@ -438,8 +441,27 @@ Status LlamaWorker::Decode(std::span<const TokenId> tokens, Position first,
   return Status();
 }
 
+std::uint32_t LlamaWorker::PaddingOf(std::span<const Position> positions) const {
+  if (!watch_->uses_flash()) return 0;
+  const auto last =
+      static_cast<std::uint64_t>(*std::max_element(positions.begin(), positions.end()));
+  const std::uint32_t padding =
+      PaddingRows(padding_model_, positions.size(), last + 1, llama_n_ubatch(context_.get()));
+  // Cells for them there must be.
+  const std::size_t cells = held_tokens_ + positions.size() + padding;
+  return cells <= context_tokens() ? padding : 0;
+}
+
 Status LlamaWorker::DecodeBatch(std::span<const Position> positions, bool sees_all_before) {
-  const std::size_t rows = positions.size();
+  const std::uint32_t padding = PaddingOf(positions);
+  batch_llama_positions_.assign(positions.begin(), positions.end());
+  for (std::uint32_t i = 0; i < padding; ++i) {
+    batch_tokens_.push_back(batch_tokens_.front());
+    batch_llama_positions_.push_back(static_cast<llama_pos>(i));
+    batch_sequences_.push_back(kPaddingSequence);
+    batch_wants_logits_.push_back(0);
+  }
+  const std::size_t rows = positions.size() + padding;
   KVC_ASSERT(rows <= llama_n_batch(context_.get()));  // more would abort the process
   batch_sequence_counts_.assign(rows, 1);
   batch_sequence_lists_.resize(rows);
@@ -447,7 +469,7 @@ Status LlamaWorker::DecodeBatch(std::span<const Position> positions, bool sees_a
   llama_batch batch{};
   batch.n_tokens = static_cast<std::int32_t>(rows);
   batch.token = batch_tokens_.data();
-  batch.pos = batch_positions_.data();
+  batch.pos = batch_llama_positions_.data();
   batch.n_seq_id = batch_sequence_counts_.data();
   batch.seq_id = batch_sequence_lists_.data();
   batch.logits = batch_wants_logits_.data();
@@ -455,6 +477,7 @@ Status LlamaWorker::DecodeBatch(std::span<const Position> positions, bool sees_a
   probed_.clear();
   GraphWatch::Pass pass;
   pass.positions = positions;
+  pass.padding = padding;
   pass.sees_all_before = sees_all_before;
   pass.hidden = hidden_;
   pass.cell_of_position = cell_of_position_;
@@ -466,6 +489,7 @@ Status LlamaWorker::DecodeBatch(std::span<const Position> positions, bool sees_a
   watch_->BeginPass(pass);
   const std::int32_t code = llama_decode(context_.get(), batch);
   if (code == 0) llama_synchronize(context_.get());
+  if (padding > 0) llama_memory_seq_rm(memory_, kPaddingSequence, -1, -1);
   const bool seen = watch_->EndPass();
   probe_ = AttentionProbe();
   hidden_.clear();

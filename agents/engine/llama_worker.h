@@ -13,6 +13,7 @@
 #include "agents/engine/cell_claim.h"
 #include "agents/engine/graph_watch.h"
 #include "agents/engine/llama_engine.h"
+#include "agents/engine/pass_padding.h"
 
 namespace kvcommons {
 
@@ -68,7 +69,9 @@ class LlamaWorker final : public Engine {
   // Computes `runs` (planned) of tokens; tokens[0] has position `first`.
   Status Decode(std::span<const TokenId> tokens, Position first, std::span<const TokenRun> runs,
                 std::uint32_t logit_rows);
+  // `positions`: of the batch's rows; it may get more, which nobody keeps.
   Status DecodeBatch(std::span<const Position> positions, bool sees_all_before);
+  std::uint32_t PaddingOf(std::span<const Position> positions) const;
   Status ReadRowsFromState(Position begin, std::uint32_t count, std::byte* destination) const;
   // Gives the rows of a claim by state blob to llama.cpp; without one, nothing.
   Status SettleClaim();
@@ -89,6 +92,7 @@ class LlamaWorker final : public Engine {
 
   ModelProfile profile_;
   CostModel costs_;
+  PaddingModel padding_model_;
   CacheMemory cache_;
   CellClaim claim_;
   bool in_memory_ = true;             // rows go straight into cache_; else through claim_'s blob
@@ -102,6 +106,7 @@ class LlamaWorker final : public Engine {
 
   // The batch, reused by every pass.
   std::vector<llama_token> batch_tokens_;
+  std::vector<llama_pos> batch_llama_positions_;  // with those of padding
   std::vector<llama_pos> batch_positions_;
   std::vector<std::int32_t> batch_sequence_counts_;
   std::vector<llama_seq_id> batch_sequences_;

@@ -184,6 +184,50 @@ TEST(PassLimits, AFullContextIsAnAnswer) {
   EXPECT_TRUE((*engine)->RunRest(Head(256)).ok());
 }
 
+// 600 rows are 512 and 88; 40 rows behind them are filled up to a tile (pass_padding.h).
+TEST(PassPaddingTest, APaddedPassEqualsThePlainOneAndLeavesNothingBehind) {
+  KVC_NEEDS_MODEL();
+  std::vector<float> plain;
+  for (const TestEngine kind : {TestEngine::kExact, TestEngine::kExactFlash}) {
+    Engine& engine = SharedEngine(kind);
+    ASSERT_TRUE(engine.RunRest(Head(600)).ok());
+    std::vector<std::size_t> rows_seen;
+    engine.SetLayerHook([&](const LayerView& view) { rows_seen.push_back(view.cells.size()); });
+    const TokenRun rest{600, 640};
+    ASSERT_TRUE(engine.Run(Head(640), std::span(&rest, 1), 40).ok());
+    engine.SetLayerHook({});
+    EXPECT_THAT(rows_seen, testing::Each(40U)) << "padding is no row of the pass";
+    EXPECT_EQ(engine.computed_rows(), 40U);
+    EXPECT_EQ(engine.held_tokens(), 640U);
+    for (std::uint32_t row = 0; row < 40; ++row) {
+      const std::vector<float> logits = Copy(engine.Logits(row));
+      if (kind == TestEngine::kExact) {
+        plain.insert(plain.end(), logits.begin(), logits.end());
+      } else {
+        const auto wanted = std::span(plain).subspan(row * logits.size(), logits.size());
+        EXPECT_LT(Kl(wanted, logits), 1e-5) << "row " << row;
+      }
+    }
+  }
+}
+
+TEST(PassPaddingTest, PaddedPassesFillAContextToItsEnd) {
+  KVC_NEEDS_MODEL();
+  EngineOptions options;
+  options.model_path = TestModel();
+  options.context_tokens = 768;
+  options.flash = FlashAttention::kOn;
+  options.measure_costs = false;
+  auto engine = Engine::Open(options);
+  ASSERT_TRUE(engine) << engine.error().ToString();
+  ASSERT_TRUE((*engine)->RunRest(Head(600)).ok());
+  for (Position at = 600; at < 768; at += 40) {
+    const TokenRun run{at, std::min(at + 40, 768)};
+    ASSERT_TRUE((*engine)->Run(Head(768), std::span(&run, 1)).ok()) << at;
+  }
+  EXPECT_EQ((*engine)->held_tokens(), 768U);
+}
+
 TEST(LayerHookTest, ChangesAreSeenByAttentionAndStay) {
   KVC_NEEDS_MODEL();
   for (const TestEngine kind : {TestEngine::kExact, TestEngine::kExactFlash}) {

@@ -88,6 +88,9 @@ Status LlamaWorker::Load(const EngineOptions& options) {
   if (!profile) return profile.error();
   profile_ = std::move(*profile);
   cell_of_position_.assign(profile_.context_tokens, -1);
+  const auto heads = static_cast<std::uint64_t>(std::max(1, llama_model_n_head(model_.get())));
+  padding_model_ = {llama_model_n_params(model_.get()),
+                    heads * profile_.layer_count * profile_.head_dim};
   return Status();
 }
 
