@@ -474,6 +474,8 @@ Result<ComposeReport> Composer::Run(const ComposerOptions& options) {
   report.place_ms = MsSince(clock, place_ns);
   if (!needs.question_layers.empty()) {
     request.question_cost_row_layers = question_tokens() * (needs.question_layers.back() + 1.0);
+  }
+  if (PaysToLookAtQuestion(request, needs)) {
     const auto question = LookAtQuestion(needs.question_layers, needs.anchored_question);
     if (!question) return Fail(question.error());
     evidence.question_attention = (*question)->attention;

@@ -14,7 +14,7 @@
 //
 // The question's attention is that of deep layers: on six prompts of 2,000 tokens, rows chosen by
 // the middle layers left 0.065 of KL where these leave 0.030, and on ten short ones both leave the
-// same.
+// same. Where looking is dear beside the budget there is none, and all rows count alike.
 //
 // Source: specs: selective recompute §I.
 
@@ -142,16 +142,22 @@ class DesignRule final : public SelectRule {
   SelectNeeds Needs(std::uint32_t layer_count) const override {
     SelectNeeds needs;
     needs.question_layers = DeepLayers(layer_count);
+    needs.question_optional = true;
     needs.loadings = true;
     return needs;
   }
 
   Result<Selection> Choose(const SelectRequest& request,
                            const SelectEvidence& evidence) const override {
-    auto attention = MeanQuestionAttention(request, evidence, Needs(request.layer_count));
+    const bool looked = !evidence.question_attention.empty();
+    const Looking looking = looked ? AtQuestion(request) : Looking{};
+    Result<std::vector<double>> attention = std::vector<double>(request.reused_rows(), 1.0);
+    if (looked) {
+      attention = MeanQuestionAttention(request, evidence, Needs(request.layer_count));
+    }
     if (!attention) return Fail(attention.error());
     KVC_FAIL_IF_ERROR(CheckLoadings(request, evidence.loadings));
-    const Result<std::size_t> affordable = AffordableRows(request, name(), AtQuestion(request));
+    const Result<std::size_t> affordable = AffordableRows(request, name(), looking);
     if (!affordable) return Fail(affordable.error());
 
     const double variance = MeanVariance(evidence.loadings);
@@ -171,7 +177,7 @@ class DesignRule final : public SelectRule {
       indices.push_back(best->TakeBest());
     }
     std::sort(indices.begin(), indices.end());
-    return SelectionOf(request, indices, AtQuestion(request));
+    return SelectionOf(request, indices, looking);
   }
 
  private:

@@ -46,6 +46,33 @@ TEST(DesignRuleTest, WithoutLoadingsItIsQueryAttention) {
   EXPECT_THAT(selection->rows, ElementsAre(3, 17, 18));
 }
 
+TEST(DesignRuleTest, WithoutALookAllRowsCountAlikeAndTheWholeBudgetBuysRows) {
+  const std::vector<SelectChunk> chunks{{0, 4}};
+  const std::vector<float> values{1, 0, 0.1F, 3};
+  const std::vector<ChunkLoadings> loadings{{1, values, 0.01F}};
+  SelectEvidence evidence;
+  evidence.loadings = loadings;
+  SelectRequest request = RequestOf(chunks, 2.0 / 4);
+  request.question_cost_row_layers = 1e6;  // nobody looked, so it is not charged
+  const auto selection = (*MakeSelectRule("design"))->Select(request, evidence);
+  ASSERT_TRUE(selection.has_value()) << selection.error().ToString();
+  EXPECT_THAT(selection->rows, ElementsAre(0, 3)) << "those of the largest variance";
+  EXPECT_EQ(selection->extra_row_layers, 0);
+}
+
+TEST(DesignRuleTest, LooksWhereThatCostsAThirdOfTheBudgetOrLess) {
+  const std::vector<SelectChunk> chunks{{0, 100}};
+  const SelectNeeds needs = (*MakeSelectRule("design"))->Needs(kLayers);
+  SelectRequest request = RequestOf(chunks, 0.5);
+  request.question_cost_row_layers = kMaxQuestionShare * 0.5 * 100 * kLayers;
+  EXPECT_TRUE(PaysToLookAtQuestion(request, needs));
+  request.question_cost_row_layers *= 1.01;
+  EXPECT_FALSE(PaysToLookAtQuestion(request, needs));
+  EXPECT_TRUE(PaysToLookAtQuestion(request, (*MakeSelectRule("query"))->Needs(kLayers)))
+      << "it has nothing else to go by";
+  EXPECT_FALSE(PaysToLookAtQuestion(request, (*MakeSelectRule("boundary"))->Needs(kLayers)));
+}
+
 TEST(DesignRuleTest, RowsThatErrTogetherAreMeasuredOnce) {
   // Rows 0 and 1 err together and are attended to most; row 2, on its own, a little less. One of
   // the pair tells about the other, so the second choice is row 2.

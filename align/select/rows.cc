@@ -60,6 +60,13 @@ double ChargedBudget(const SelectRequest& request, const Selection& selection) {
   return row_layers / (reused * request.layer_count);
 }
 
+bool PaysToLookAtQuestion(const SelectRequest& request, const SelectNeeds& needs) {
+  if (needs.question_layers.empty()) return false;
+  if (!needs.question_optional) return true;
+  const double row_layers = static_cast<double>(request.reused_rows()) * request.layer_count;
+  return request.question_cost_row_layers <= kMaxQuestionShare * request.budget * row_layers;
+}
+
 Result<Selection> SelectRule::Select(const SelectRequest& request,
                                      const SelectEvidence& evidence) const {
   KVC_FAIL_IF_ERROR(Check(request));

@@ -71,6 +71,8 @@ struct SelectNeeds {
   bool check_layer = false;         // the three deviations at the check layer
   bool attention_received = false;  // with it: attention_received, which costs more than they do
   std::vector<std::uint32_t> question_layers;  // question_attention in these, ascending
+  // Without question_attention all rows count alike; see PaysToLookAtQuestion().
+  bool question_optional = false;
   bool anchored_question =
       false;  // the question runs over each chunk's anchor digest, not all rows
   bool loadings = false;
@@ -85,6 +87,14 @@ struct Selection {
 
 // Row-layers spent on reused rows and on looking, over L·|R|.
 double ChargedBudget(const SelectRequest& request, const Selection& selection);
+
+// Whether looking at the question leaves enough of the budget for what it tells: it costs nothing,
+// the rule cannot do without, or it costs at most kMaxQuestionShare of the budget. On prompts of
+// 650 tokens a look is 0.095 of everything: more than half of a budget of 0.17, for which rows are
+// worth more; on 2,000 tokens it is 0.016, and knowing which chunk is asked about is worth more
+// (docs/fidelity.md).
+inline constexpr double kMaxQuestionShare = 0.35;
+bool PaysToLookAtQuestion(const SelectRequest& request, const SelectNeeds& needs);
 
 class SelectRule {
  public:
