@@ -1,8 +1,10 @@
 #include "agents/rag/fidelity_bench.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <optional>
+#include <string_view>
 
 #include "agents/engine/elapsed.h"
 #include "agents/engine/fidelity.h"
@@ -14,6 +16,7 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr std::size_t kSink = 0, kSystem = 1, kMean = 2;
+constexpr std::array<std::string_view, 5> kVariants{"sink", "system", "mean", "near", "together"};
 
 // Where attention outputs are compared: a few of the forced rows, every third layer.
 constexpr Position kProbedRows = 4;
@@ -59,9 +62,9 @@ Result<FidelityBench> FidelityBench::Create(Engine& engine, const FidelityOption
     if (auto made = MakeSelectRule(rule); !made) return Fail(made.error());
   }
   for (const std::string& variant : options.variants) {
-    if (variant != "mean" && variant != "near" && variant != "together") {
-      return Fail(
-          InvalidArgument("variant '" + variant + "' is unknown; known are mean, near, together"));
+    if (std::find(kVariants.begin(), kVariants.end(), variant) == kVariants.end()) {
+      return Fail(InvalidArgument("variant '" + variant +
+                                  "' is unknown; known are sink, system, mean, near, together"));
     }
   }
   for (const double budget : options.budgets) {

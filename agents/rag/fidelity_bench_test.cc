@@ -1,0 +1,86 @@
+// The bench that the tables in docs/fidelity.md come from, on one small case.
+
+#include "agents/rag/fidelity_bench.h"
+
+#include <gmock/gmock.h>
+
+#include <map>
+
+#include "agents/engine/engine_testing.h"
+
+namespace kvcommons {
+namespace {
+
+using ::testing::HasSubstr;
+
+std::vector<TokenId> Piece(std::size_t first, std::size_t count) {
+  const std::span<const TokenId> text = LongText();
+  const auto begin = text.begin() + static_cast<std::ptrdiff_t>(first);
+  return {begin, begin + static_cast<std::ptrdiff_t>(count)};
+}
+
+FidelityOptions Small() {
+  FidelityOptions options;
+  options.prefaces = 2;
+  options.passages = 1;
+  options.preface_tokens = 24;
+  options.forced_tokens = 4;
+  options.completion = "both";
+  return options;
+}
+
+TEST(FidelityBenchTest, EveryVariantIsMeasuredAndAllRowsEqualFullPrefill) {
+  KVC_NEEDS_MODEL();
+  Engine& engine = SharedEngine(TestEngine::kExactFlash);
+  FidelityOptions options = Small();
+  options.rules = {"all", "boundary"};
+  options.budgets = {0.5};
+  options.variants = {"sink", "system", "mean", "near", "together"};
+  auto bench = FidelityBench::Create(engine, options);
+  ASSERT_TRUE(bench) << bench.error().ToString();
+  RagCase rag_case;
+  rag_case.id = "one";
+  rag_case.chunks = {Piece(200, 20), Piece(300, 24), Piece(400, 30)};
+  rag_case.related = {Piece(500, 20), Piece(600, 24)};
+  rag_case.tail = Piece(700, 9);
+  const auto line = bench->Measure(rag_case);
+  ASSERT_TRUE(line) << line.error().ToString();
+  EXPECT_EQ(line->at("tokens").get<std::size_t>() - line->at("reused").get<std::size_t>(),
+            SystemTokens(engine)->size() + 20 + 9);
+  std::map<std::string, int> completed, plain;
+  for (const auto& row : line->at("rows")) {
+    const std::string variant = row.at("variant");
+    ++(row.at("completion").get<bool>() ? completed : plain)[variant];
+    if (row.at("rule") == "all") {
+      EXPECT_LT(row.at("kl").get<double>(), 1e-5) << row.dump();
+      EXPECT_GT(row.at("cosine").get<double>(), 0.9999) << row.dump();
+    }
+    if (row.at("rule") == "none") {
+      EXPECT_GT(row.at("kl").get<double>(), 1e-4) << row.dump();
+    }
+  }
+  // One that is behind a single preface has nothing to complete with: a hole, not a failure.
+  EXPECT_EQ(completed, (std::map<std::string, int>{{"mean", 2}, {"near", 2}, {"together", 2}}));
+  for (const std::string& variant : options.variants) EXPECT_EQ(plain[variant], 3) << variant;
+}
+
+TEST(FidelityBenchTest, WhatItDoesNotKnowIsRefusedByName) {
+  KVC_NEEDS_MODEL();
+  Engine& engine = SharedEngine(TestEngine::kExactFlash);
+  FidelityOptions variant = Small(), rule = Small(), budget = Small(), completion = Small();
+  variant.variants = {"median"};
+  rule.rules = {"best"};
+  budget.budgets = {1.01};
+  completion.completion = "maybe";
+  const auto message = [&](const FidelityOptions& options) {
+    const auto bench = FidelityBench::Create(engine, options);
+    return bench ? std::string("accepted") : bench.error().ToString();
+  };
+  EXPECT_THAT(message(variant), HasSubstr("known are sink, system, mean, near, together"));
+  EXPECT_THAT(message(rule), HasSubstr("design"));
+  EXPECT_THAT(message(budget), HasSubstr("the limit is 0 to 1"));
+  EXPECT_THAT(message(completion), HasSubstr("use on, off or both"));
+}
+
+}  // namespace
+}  // namespace kvcommons
