@@ -44,6 +44,7 @@ int RunConvertCommand(const CommonOptions& options, const std::string& type,
 int RunGateCommand(const CommonOptions& options);
 
 struct PrefillBenchOptions {
+  std::uint32_t behind = 0;  // rows that are there already
   std::uint32_t tokens = 512;
   std::uint32_t repeats = 7;
 };

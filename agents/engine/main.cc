@@ -194,6 +194,8 @@ void AddBench(Program& program) {
   AddJson(program, prefill);
   auto options = std::make_shared<kvcommons::PrefillBenchOptions>();
   prefill->add_option("--tokens", options->tokens, "length of the prompt")->capture_default_str();
+  prefill->add_option("--behind", options->behind, "rows that are held already, before the prompt")
+      ->capture_default_str();
   prefill->add_option("--repeats", options->repeats, "measured turns")->capture_default_str();
   prefill->callback([&program, options] {
     program.action = [&program, options] {
