@@ -13,7 +13,8 @@
 // encoder, latent attention), GGUF files that lie about their size, positions beyond the context,
 // token ids beyond the vocabulary, runs that would attend to a position that nobody holds.
 //
-// Thread safety: none; one thread at a time. Several engines in a process are fine.
+// Thread safety: none; one thread at a time, but for a LayerPlacer's. Several engines in a process
+// are fine.
 
 #pragma once
 
@@ -120,6 +121,14 @@ struct AttentionWeights {
   std::vector<float> outputs;    // [head][head_dim], where asked for
 };
 
+// A claim's rows on their way into the cache, beside passes: see Engine::PlaceBeside().
+class LayerPlacer {
+ public:
+  virtual ~LayerPlacer() = default;
+  // Any one thread's, also while the engine's is in a pass.
+  virtual Status PlaceLayer(std::uint32_t layer) = 0;
+};
+
 class Engine {
  public:
   static Result<std::unique_ptr<Engine>> Open(const EngineOptions& options);
@@ -153,6 +162,12 @@ class Engine {
   virtual Status PlaceClaim(std::span<const PlaceSpan> spans) = 0;
   virtual Status PlaceLayers(std::span<const PlaceSpan> spans, std::uint32_t begin_layer,
                              std::uint32_t end_layer) = 0;
+  // Claims as PlaceClaim() does, for rows that are written while passes run. The rows that a pass
+  // computes are left out from its beginning on, as are those that are removed. Before a pass reads
+  // a layer its rows have to be there, from its hook at the latest: StreamingPlace sees to it.
+  // kUnsupported by way of the state blob, where nothing has changed then. REQUIRES: engine and
+  // blocks outlive the placer's use.
+  virtual Result<std::shared_ptr<LayerPlacer>> PlaceBeside(std::span<const PlaceSpan> spans) = 0;
 
   // Copies the rows [begin, begin + count) out in the store's layout, as one block of `count`
   // tokens. REQUIRES: destination has profile().planes().BlockBytes(count) bytes. Fails on a row

@@ -89,6 +89,9 @@ Status LlamaWorker::CheckTokens(std::span<const TokenId> tokens, std::size_t off
 // ---- rows in and out
 
 void LlamaWorker::Clear() {
+  const TokenRun all{0, static_cast<Position>(context_tokens())};
+  LeaveOutBeside({&all, 1});
+  beside_.reset();
   layers_awaited_.clear();
   read_.reset();
   llama_memory_clear(memory_, /*data=*/false);
@@ -114,6 +117,8 @@ Status LlamaWorker::RemoveFrom(Position position) {
   if (position >= held_end_) return Status();
   KVC_RETURN_IF_ERROR(SettleClaim());
   read_.reset();
+  const TokenRun removed{position, held_end_};
+  LeaveOutBeside({&removed, 1});
   if (!llama_memory_seq_rm(memory_, 0, position, -1)) {
     Clear();
     return Internal("llama.cpp cannot remove rows from " + std::to_string(position));
@@ -197,29 +202,28 @@ Status LlamaWorker::PlaceLayers(std::span<const PlaceSpan> spans, std::uint32_t 
   if (!in_memory_ && !spans.empty() && layers_awaited_.empty()) {
     return InvalidArgument("the rows of this claim were given to llama.cpp already");
   }
-  const CacheMemory& target = in_memory_ ? cache_ : incoming_;
-  const KeyRowFormat format = profile_.key_row();
-  const std::size_t row_bytes = target.row_bytes();
-  for (const PlaceSpan& span : spans) {
-    const RotationTable table(profile_.omega, span.delta);
-    const std::span<const std::int32_t> cells =
-        std::span(cell_of_position_).subspan(static_cast<std::size_t>(span.begin), span.count);
-    const std::size_t plane_bytes = row_bytes * span.block_tokens;
-    for (std::uint32_t layer = begin_layer; layer < end_layer; ++layer) {
-      const std::byte* keys = span.block + 2 * layer * plane_bytes + span.first_row * row_bytes;
-      // Keys, values, keys, ...: as they lie in the block, which is what its memory reads fastest.
-      ForCellStretches(cells, [&](std::uint32_t cell, std::uint32_t first, std::uint32_t count) {
-        const std::byte* key_rows = keys + first * row_bytes;
-        target.WriteKeys(layer, cell, count, key_rows, format, table);
-        target.WriteValues(layer, cell, count, key_rows + plane_bytes);
-      });
-    }
-  }
+  ClaimedRows(in_memory_ ? cache_ : incoming_, profile_, spans, cell_of_position_)
+      .Write(begin_layer, end_layer);
   if (layers_awaited_.empty()) return Status();
   std::fill(layers_awaited_.begin() + begin_layer, layers_awaited_.begin() + end_layer, false);
   const bool complete =
       std::find(layers_awaited_.begin(), layers_awaited_.end(), true) == layers_awaited_.end();
   return complete ? SettleClaim() : Status();
+}
+
+Result<std::shared_ptr<LayerPlacer>> LlamaWorker::PlaceBeside(std::span<const PlaceSpan> spans) {
+  if (!in_memory_) {
+    return Fail(Unsupported(
+        "rows are placed beside a pass in the cache's memory, and go by the state blob here"));
+  }
+  KVC_FAIL_IF_ERROR(PlaceClaim(spans));
+  auto rows = std::make_shared<ClaimedRows>(cache_, profile_, spans, cell_of_position_);
+  beside_ = rows;
+  return rows;
+}
+
+void LlamaWorker::LeaveOutBeside(std::span<const TokenRun> runs) {
+  if (const auto beside = beside_.lock()) beside->LeaveOut(runs);
 }
 
 Status LlamaWorker::SettleClaim() {
@@ -388,6 +392,7 @@ Status LlamaWorker::Decode(std::span<const TokenId> tokens, Position first,
   }
   KVC_RETURN_IF_ERROR(SettleClaim());
   read_.reset();
+  LeaveOutBeside(runs);
   // From here on llama.cpp's state changes, and a failure empties the cache.
   //
   // Each run gets a sequence of its own, since llama.cpp wants a sequence to go on where it ended:

@@ -11,6 +11,7 @@
 
 #include "agents/engine/cache_memory.h"
 #include "agents/engine/cell_claim.h"
+#include "agents/engine/claimed_rows.h"
 #include "agents/engine/graph_watch.h"
 #include "agents/engine/llama_engine.h"
 #include "agents/engine/pass_padding.h"
@@ -41,6 +42,7 @@ class LlamaWorker final : public Engine {
   Status PlaceClaim(std::span<const PlaceSpan> spans) override;
   Status PlaceLayers(std::span<const PlaceSpan> spans, std::uint32_t begin_layer,
                      std::uint32_t end_layer) override;
+  Result<std::shared_ptr<LayerPlacer>> PlaceBeside(std::span<const PlaceSpan> spans) override;
   Status ReadRows(Position begin, std::uint32_t count, std::byte* destination) const override;
   Status Run(std::span<const TokenId> prompt, std::span<const TokenRun> runs,
              std::uint32_t logit_rows) override;
@@ -75,6 +77,8 @@ class LlamaWorker final : public Engine {
   Status ReadRowsFromState(Position begin, std::uint32_t count, std::byte* destination) const;
   // Gives the rows of a claim by state blob to llama.cpp; without one, nothing.
   Status SettleClaim();
+  // A placer beside writes no rows of these runs any more: their cells are about to be free.
+  void LeaveOutBeside(std::span<const TokenRun> runs);
   // Counts held rows again after cell_of_position_ changed.
   void NoteHeld();
 
@@ -95,9 +99,10 @@ class LlamaWorker final : public Engine {
   PaddingModel padding_model_;
   CacheMemory cache_;
   CellClaim claim_;
-  bool in_memory_ = true;             // rows go straight into cache_; else through claim_'s blob
-  CacheMemory incoming_;              // the blob's rows, while a claim is open
-  std::vector<bool> layers_awaited_;  // of the open claim; empty: none is open
+  bool in_memory_ = true;              // rows go straight into cache_; else through claim_'s blob
+  CacheMemory incoming_;               // the blob's rows, while a claim is open
+  std::vector<bool> layers_awaited_;   // of the open claim; empty: none is open
+  std::weak_ptr<ClaimedRows> beside_;  // of the last PlaceBeside()
   mutable std::optional<CellClaim::Held>
       read_;  // by ReadRows() from the blob; gone with any change
   std::vector<std::int32_t> cell_of_position_;
