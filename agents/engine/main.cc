@@ -232,6 +232,8 @@ void AddFidelityOptions(CLI::App* command, kvcommons::FidelityOptions& fidelity)
   command->add_option("--max-tokens", fidelity.forced_tokens, "tokens to compare on")
       ->capture_default_str()
       ->check(CLI::Range(1, 1024));
+  command->add_flag("--place-before", fidelity.place_before,
+                    "place all rows before any pass, not layer by layer beside the first");
   command->add_flag("--answers", fidelity.answers, "also generate answers and give their F1");
   command->add_flag("--timed", fidelity.timed,
                     "nothing else runs on this machine: times are worth keeping");
@@ -289,6 +291,7 @@ void AddRag(Program& program) {
       if (variant->count() > 0) daemon->variants = rag->fidelity.variants;
       daemon->max_tokens = rag->fidelity.forced_tokens;
       daemon->seed = rag->fidelity.seed;
+      daemon->place_before = rag->fidelity.place_before;
       return kvcommons::RunDaemonRagCommand(program.common, *daemon);
     };
   });

@@ -56,7 +56,24 @@ ChunkRows RowsOf(const LayerView& view, const ModelProfile& profile, const Chunk
   return result;
 }
 
+double StalledUs(const StreamingPlace* stream) {
+  return stream == nullptr ? 0 : stream->total_stall_us();
+}
+
+// A hook that waits for a layer's rows before `then` sees them; empty where there is nothing to do.
+LayerHook HookThatAwaits(StreamingPlace* stream, LayerHook then) {
+  if (stream == nullptr || stream->done()) return then;
+  return [stream, then = std::move(then)](const LayerView& view) {
+    stream->AwaitLayer(view.layer);
+    if (then) then(view);
+  };
+}
+
 }  // namespace
+
+double ComposeReport::stall_ms_total() const {
+  return std::accumulate(stall_ms.begin(), stall_ms.end(), 0.0);
+}
 
 Result<ExactHead> MakeExactHead(Engine& engine, std::span<const TokenId> tokens) {
   ExactHead head;
@@ -134,7 +151,7 @@ Status Composer::Check(const ComposerOptions& options) const {
   return Status();
 }
 
-Status Composer::PlaceAll() {
+std::vector<PlaceSpan> Composer::AllSpans() const {
   std::vector<PlaceSpan> spans = prompt_.exact;
   for (const ComposeChunk& chunk : prompt_.chunks) {
     Position begin = chunk.begin;
@@ -145,7 +162,18 @@ Status Composer::PlaceAll() {
   }
   std::sort(spans.begin(), spans.end(),
             [](const PlaceSpan& a, const PlaceSpan& b) { return a.begin < b.begin; });
-  return engine_.Place(spans);
+  return spans;
+}
+
+Result<std::unique_ptr<StreamingPlace>> Composer::BeginToPlace(const ComposerOptions& options) {
+  static const SystemClock clock;  // outlives every stream
+  const std::vector<PlaceSpan> spans = AllSpans();
+  if (options.place_beside) {
+    auto stream = StreamingPlace::Begin(engine_, spans, clock, options.wrap_placer);
+    if (stream || stream.error().code() != Code::kUnsupported) return stream;
+  }
+  KVC_FAIL_IF_ERROR(engine_.Place(spans));
+  return std::unique_ptr<StreamingPlace>();
 }
 
 void Composer::AddAttention(const AttentionWeights& weights, float share,
@@ -161,9 +189,9 @@ void Composer::AddAttention(const AttentionWeights& weights, float share,
   }
 }
 
-// REQUIRES: all rows but the fresh ones are placed; so they are afterwards.
+// REQUIRES: all rows but the fresh ones are placed, or `stream` is at it; so they are afterwards.
 Result<const Composer::QuestionEvidence*> Composer::LookAtQuestion(
-    const std::vector<std::uint32_t>& layers, bool anchored) {
+    const std::vector<std::uint32_t>& layers, bool anchored, StreamingPlace* stream) {
   for (const auto& known : questions_) {
     if (known->layers == layers && known->anchored == anchored) return known.get();
   }
@@ -176,7 +204,13 @@ Result<const Composer::QuestionEvidence*> Composer::LookAtQuestion(
   for (Position p = question.begin; p < question.end; ++p) probe.rows.push_back(p);
   KVC_FAIL_IF_ERROR(engine_.ProbeAttention(std::move(probe)));
   if (anchored) KVC_FAIL_IF_ERROR(engine_.HideInNextPass(RowsWithoutAnchors()));
-  KVC_FAIL_IF_ERROR(engine_.RunUpTo(layers.back(), prompt_.tokens, fresh_));
+  const double stalled_us = StalledUs(stream);
+  engine_.SetLayerHook(HookThatAwaits(stream, {}));
+  const Status looked = engine_.RunUpTo(layers.back(), prompt_.tokens, fresh_);
+  engine_.SetLayerHook({});
+  KVC_FAIL_IF_ERROR(looked);
+  // Evidence is kept: not what was seen of rows that are not there.
+  if (stream != nullptr && stream->failed()) return Fail(stream->Finish());
   auto evidence = std::make_unique<QuestionEvidence>();
   evidence->layers = layers;
   evidence->anchored = anchored;
@@ -184,7 +218,7 @@ Result<const Composer::QuestionEvidence*> Composer::LookAtQuestion(
     AddAttention(weights, 1.0F / static_cast<float>(weights.head_count * question_tokens()),
                  evidence->attention);
   }
-  evidence->took_ms = MsSince(clock, start_ns);
+  evidence->took_ms = MsSince(clock, start_ns) - (StalledUs(stream) - stalled_us) / 1e3;
   questions_.push_back(std::move(evidence));
   return questions_.back().get();
 }
@@ -470,13 +504,15 @@ Result<ComposeReport> Composer::Run(const ComposerOptions& options) {
     report.look_ms += (*check)->took_ms;
   }
   const std::int64_t place_ns = clock.NowNs();
-  KVC_FAIL_IF_ERROR(PlaceAll());
+  const auto placing = BeginToPlace(options);
+  if (!placing) return Fail(placing.error());
+  StreamingPlace* const stream = placing->get();
   report.place_ms = MsSince(clock, place_ns);
   if (!needs.question_layers.empty()) {
     request.question_cost_row_layers = question_tokens() * (needs.question_layers.back() + 1.0);
   }
   if (PaysToLookAtQuestion(request, needs)) {
-    const auto question = LookAtQuestion(needs.question_layers, needs.anchored_question);
+    const auto question = LookAtQuestion(needs.question_layers, needs.anchored_question, stream);
     if (!question) return Fail(question.error());
     evidence.question_attention = (*question)->attention;
     report.look_ms += (*question)->took_ms;
@@ -496,13 +532,15 @@ Result<ComposeReport> Composer::Run(const ComposerOptions& options) {
     selected[chunk].push_back(static_cast<std::size_t>(row - spans_[chunk].begin));
   }
   const std::int64_t compute_ns = clock.NowNs();
+  const double stalled_us = StalledUs(stream);
   measured_.assign(spans_.size(), 0);
   const bool completes = options.completion && !selection->rows.empty();
   for (const Pass& pass : PassesOf(selected)) {
     std::size_t wanted = 0;
     for (const TokenRun& run : pass.runs) wanted += static_cast<std::size_t>(run.end - run.begin);
+    LayerHook complete;
     if (completes) {
-      engine_.SetLayerHook([&](const LayerView& view) {
+      complete = [&](const LayerView& view) {
         // Layer 0 is exact: it does not depend on context. With several ubatches, in the last: only
         // once all selected rows are there.
         if (view.layer == 0 || view.positions.size() < wanted) return;
@@ -511,13 +549,18 @@ Result<ComposeReport> Composer::Run(const ComposerOptions& options) {
           Complete(view, i, selected[i], report);
         }
         report.complete_ms += MsSince(clock, complete_ns);
-      });
+      };
     }
+    engine_.SetLayerHook(HookThatAwaits(stream, std::move(complete)));
     const Status done = engine_.Run(prompt_.tokens, pass.runs);
     engine_.SetLayerHook({});
     KVC_FAIL_IF_ERROR(done);
     // What ran, not what was meant: where there are too many runs the closest are joined.
     report.recomputed += engine_.computed_rows();
+  }
+  if (stream != nullptr) {
+    KVC_FAIL_IF_ERROR(stream->Finish());
+    for (const double us : stream->stall_us()) report.stall_ms.push_back(us / 1e3);
   }
   report.recomputed -= fresh_tokens_;
   if (completes) {
@@ -528,8 +571,9 @@ Result<ComposeReport> Composer::Run(const ComposerOptions& options) {
       report.deviation.push_back(rows > 0 ? std::sqrt(measured_[i] / (rows * numbers)) : 0);
     }
   }
-  report.compute_ms = MsSince(clock, compute_ns);
-  report.ttft_ms = report.look_ms + report.place_ms + report.select_ms + report.compute_ms;
+  report.compute_ms = MsSince(clock, compute_ns) - (StalledUs(stream) - stalled_us) / 1e3;
+  report.ttft_ms = report.look_ms + report.place_ms + report.select_ms + report.compute_ms +
+                   report.stall_ms_total();
   Selection spent = *selection;
   spent.depth.assign(report.recomputed, request.layer_count);
   spent.rows.resize(report.recomputed);

@@ -7,6 +7,10 @@
 // wants to see, the check layer's pass ends there. Selected rows run in all layers, since llama.cpp
 // computes a batch to its end; that is what is charged.
 //
+// Rows are placed beside the first pass that needs them, a layer ahead of it: the question's where
+// a rule looks at it, otherwise the first of those that compute. Bits are the same as when all are
+// placed before. Where rows go by the state blob they are placed before.
+//
 // Source: specs: selective recompute §1.4, §1.6, §I. Thread safety: an engine's.
 
 #pragma once
@@ -19,6 +23,7 @@
 #include <string>
 #include <vector>
 
+#include "agents/engine/streaming_place.h"
 #include "agents/rag/canonical.h"
 #include "align/select/rule.h"
 #include "kernels/complete.h"
@@ -27,9 +32,11 @@ namespace kvcommons {
 
 struct ComposerOptions {
   std::string rule = "design";
-  double budget = 0.17;    // charged
-  bool completion = true;  // needs chunks made behind several prefaces; others are left alone
-  std::uint64_t seed = 1;  // of the rule `random`
+  double budget = 0.17;      // charged
+  bool completion = true;    // needs chunks made behind several prefaces; others are left alone
+  std::uint64_t seed = 1;    // of the rule `random`
+  bool place_beside = true;  // false: all rows before any pass
+  StreamingPlace::WrapPlacer wrap_placer = {};  // of a test
 };
 
 struct ComposeReport {
@@ -40,10 +47,15 @@ struct ComposeReport {
   // Evidence for the rule: what it took when it was gathered, which is once for a composer.
   double look_ms = 0;
   double select_ms = 0;
-  double place_ms = 0;
+  double place_ms = 0;     // before any pass: cells, and all rows unless they go beside one
   double compute_ms = 0;   // the pass, completion included
   double complete_ms = 0;  // of that, completion
-  double ttft_ms = 0;      // all of the above once
+  // [layer]: passes waited for rows that were placed beside them, which no other time here has in
+  // it. Empty: all were placed before.
+  std::vector<double> stall_ms;
+  double ttft_ms = 0;  // all of the above once
+
+  double stall_ms_total() const;
   // Chunk-layers that completion corrected, and those that it left alone: its guards, or no
   // loadings.
   std::uint32_t corrected = 0, left_few_rows = 0, left_worse = 0, left_without_loadings = 0;
@@ -118,9 +130,11 @@ class Composer {
   };
 
   Status Check(const ComposerOptions& options) const;
-  Status PlaceAll();
+  std::vector<PlaceSpan> AllSpans() const;
+  // Null: all rows are placed.
+  Result<std::unique_ptr<StreamingPlace>> BeginToPlace(const ComposerOptions& options);
   Result<const QuestionEvidence*> LookAtQuestion(const std::vector<std::uint32_t>& layers,
-                                                 bool anchored);
+                                                 bool anchored, StreamingPlace* stream);
   // Rows of chunks that are no anchors: a chunk's anchors are the kAnchorShare of its rows with the
   // smallest keys in the middle layer, which are those that attract attention (QCFuse's demo ranks
   // anchors by key norm; its release by attention received while the chunk is repeated).

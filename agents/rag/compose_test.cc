@@ -155,6 +155,109 @@ TEST_F(Compose, CanonicalRowsBehindTheSameTextAreThePromptsOwn) {
   EXPECT_LT(KlOf({"none", 0, false, 1}), 1e-5);
 }
 
+TEST_F(Compose, PlacingBesideThePassesGivesTheBitsOfPlacingBeforeThem) {
+  // One that looks at the question, its anchors, or the check layer, and one that looks at nothing.
+  for (const char* rule : {"design", "query-anchored", "deviation", "boundary"}) {
+    for (const bool completion : {false, true}) {
+      // A composer each: evidence that was gathered before is not gathered beside placing.
+      ComposerOptions options{rule, 0.4, completion, 1};
+      options.place_beside = false;
+      const auto before = MakeComposer().Run(options);
+      ASSERT_TRUE(before.has_value()) << before.error().ToString();
+      EXPECT_TRUE(before->stall_ms.empty());
+      const std::vector<float> wanted = Copy(engine_->Logits(0));
+      const std::vector<std::byte> rows = Rows(*engine_, 0, 150);
+      options.place_beside = true;
+      const auto beside = MakeComposer().Run(options);
+      ASSERT_TRUE(beside.has_value()) << beside.error().ToString();
+      EXPECT_EQ(beside->stall_ms.size(), engine_->profile().layer_count);
+      EXPECT_EQ(Copy(engine_->Logits(0)), wanted) << rule << completion;
+      EXPECT_EQ(Rows(*engine_, 0, 150), rows) << rule << completion;
+    }
+  }
+}
+
+// Slower than any pass: writes a layer many times over.
+class SlowPlacer final : public LayerPlacer {
+ public:
+  explicit SlowPlacer(std::shared_ptr<LayerPlacer> placer) : placer_(std::move(placer)) {}
+  Status PlaceLayer(std::uint32_t layer) override {
+    for (int i = 0; i < 100; ++i) KVC_RETURN_IF_ERROR(placer_->PlaceLayer(layer));
+    return Status();
+  }
+
+ private:
+  std::shared_ptr<LayerPlacer> placer_;
+};
+
+TEST_F(Compose, PlacingBesideSeveralPassesGivesTheSameBits) {
+  // Two chunks whose selected rows are too many runs for one pass.
+  const std::span<const TokenId> text = LongText();
+  const std::vector<std::vector<TokenId>> preface{
+      std::vector<TokenId>(text.begin() + 1900, text.begin() + 1910)};
+  chunks_.clear();
+  for (std::size_t i = 0; i < 2; ++i) {
+    auto chunk = MakeCanonical(*engine_, text.subspan(200 + 800 * i, 700), preface);
+    ASSERT_TRUE(chunk.has_value()) << chunk.error().ToString();
+    chunks_.push_back(std::move(*chunk));
+  }
+  std::vector<std::vector<float>> logits;
+  for (const bool beside : {false, true}) {
+    ComposerOptions options{"random", 0.5, false, 1};
+    options.place_beside = beside;
+    options.wrap_placer = [](auto placer) {
+      return std::make_shared<SlowPlacer>(std::move(placer));
+    };
+    const auto ran = MakeComposer().Run(options);
+    ASSERT_TRUE(ran.has_value()) << ran.error().ToString();
+    EXPECT_EQ(ran->recomputed, 700U);  // No runs were joined.
+    EXPECT_LT(engine_->computed_rows(), 700U);
+    EXPECT_EQ(ran->stall_ms_total() > 0, beside);
+    logits.push_back(Copy(engine_->Logits(0)));
+  }
+  EXPECT_EQ(logits[1], logits[0]);
+}
+
+// Whose rows are gone from a layer on.
+class LosingPlacer final : public LayerPlacer {
+ public:
+  explicit LosingPlacer(std::shared_ptr<LayerPlacer> placer) : placer_(std::move(placer)) {}
+  Status PlaceLayer(std::uint32_t layer) override {
+    return layer < 7 ? placer_->PlaceLayer(layer) : Unavailable("rows of layer 7 are gone");
+  }
+
+ private:
+  std::shared_ptr<LayerPlacer> placer_;
+};
+
+TEST_F(Compose, AnErrorOfPlacingSurfacesAndNothingIsKeptOfIt) {
+  for (const char* rule : {"design", "boundary"}) {
+    ComposerOptions options{rule, 0.4, true, 1};
+    ASSERT_TRUE(MakeComposer().Run(options).has_value());
+    const std::vector<float> wanted = Copy(engine_->Logits(0));
+    Composer composer = MakeComposer();
+    options.wrap_placer = [](auto placer) {
+      return std::make_shared<LosingPlacer>(std::move(placer));
+    };
+    const auto lost = composer.Run(options);
+    ASSERT_FALSE(lost.has_value());
+    EXPECT_THAT(lost.error().message(), HasSubstr("rows of layer 7 are gone"));
+    EXPECT_EQ(engine_->held_tokens(), 0U);
+    options.wrap_placer = {};
+    const auto again = composer.Run(options);
+    ASSERT_TRUE(again.has_value()) << again.error().ToString();
+    EXPECT_EQ(Copy(engine_->Logits(0)), wanted) << rule;
+  }
+}
+
+TEST_F(Compose, WhereRowsGoByTheStateBlobTheyArePlacedBefore) {
+  engine_ = &SharedEngine(TestEngine::kExactByState);
+  const auto ran = MakeComposer().Run({"boundary", 0.4, false, 1});
+  ASSERT_TRUE(ran.has_value()) << ran.error().ToString();
+  EXPECT_TRUE(ran->stall_ms.empty());
+  EXPECT_EQ(engine_->held_tokens(), 162U);
+}
+
 TEST_F(Compose, WhatCannotBeDoneIsRefusedByName) {
   Composer composer = MakeComposer();
   EXPECT_THAT(composer.Run({"best", 0.5, false, 1}).error().message(),

@@ -197,6 +197,8 @@ Result<Json> FidelityBench::Row(Composer& composer, const RagCase& rag_case,
               {"place_ms", report->place_ms},
               {"compute_ms", report->compute_ms},
               {"complete_ms", report->complete_ms},
+              {"stall_ms", report->stall_ms},
+              {"stall_ms_total", report->stall_ms_total()},
               {"corrected", report->corrected},
               {"left_few_rows", report->left_few_rows},
               {"left_worse", report->left_worse}};
@@ -219,13 +221,13 @@ Status FidelityBench::MeasureComposer(Composer& composer, const RagCase& rag_cas
     line["rows"].push_back(std::move(*row));
     return Status();
   };
-  KVC_RETURN_IF_ERROR(add({"none", 0, false, options_.seed}));
+  KVC_RETURN_IF_ERROR(add({"none", 0, false, options_.seed, !options_.place_before}));
   if (control) return Status();
   for (const std::string& rule : options_.rules) {
     for (const double budget : options_.budgets) {
       for (const bool completion : {false, true}) {
         if (options_.completion == (completion ? "off" : "on")) continue;
-        KVC_RETURN_IF_ERROR(add({rule, budget, completion, options_.seed}));
+        KVC_RETURN_IF_ERROR(add({rule, budget, completion, options_.seed, !options_.place_before}));
       }
     }
   }

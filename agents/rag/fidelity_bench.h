@@ -32,6 +32,7 @@ struct FidelityOptions {
   std::uint32_t passages = 3;
   std::uint32_t preface_tokens = 128;  // of a passage, at most
   bool answers = false;                // also generate answers: F1
+  bool place_before = false;           // all rows before any pass, not beside the first
   bool timed = false;                  // nothing else runs on this machine
   std::uint64_t seed = 1;
 };

@@ -80,7 +80,7 @@ double Mean(const std::vector<double>& values) {
 Json RowOf(const std::string& name, const Group& group, const Setting& setting,
            std::uint64_t seed) {
   std::vector<double> kl, sink, system, top1, cosine, charged, tokens;
-  std::vector<double> ttft, full, prepare, ratio, f1, f1_full;
+  std::vector<double> ttft, stall, full, prepare, ratio, f1, f1_full;
   std::size_t answerable = 0, failed = 0;
   for (const auto& entry : group.cases) {
     const Case& one = entry.second;
@@ -97,6 +97,8 @@ Json RowOf(const std::string& name, const Group& group, const Setting& setting,
     const std::string& variant = std::get<0>(setting);
     if (one.line.at("timed").get<bool>()) {
       ttft.push_back(number("ttft_ms"));
+      // Older lines are of rows that were all placed before.
+      stall.push_back(row->second.value("stall_ms_total", 0.0));
       full.push_back(one.line.at("full_ms"));
       ratio.push_back(full.back() / ttft.back());
       if (one.line.at("prep_ms").contains(variant)) {
@@ -148,6 +150,7 @@ Json RowOf(const std::string& name, const Group& group, const Setting& setting,
           {"full_failed", failed},
           {"ttft_full_ms", MedianOrNull(full)},
           {"ttft_ms", MedianOrNull(ttft)},
+          {"stall_ms_total", MedianOrNull(stall)},
           {"faster", MedianOrNull(ratio)},
           {"prep_ms", MedianOrNull(prepare)},
           {"timed_cases", ttft.size()},
@@ -185,24 +188,27 @@ Json FidelityRows(const std::vector<Json>& lines, std::uint64_t seed) {
 std::string FidelityTable(const Json& rows) {
   std::string table;
   char line[256];
-  std::snprintf(line, sizeof line, "%-16s %-7s %-10s %-5s %6s %7s %9s %6s %7s %22s %10s %6s %5s\n",
-                "setting", "variant", "rule", "compl", "budget", "charged", "KL", "top-1", "cosine",
-                "recovered, 90 %", "of system", "faster", "cases");
+  std::snprintf(line, sizeof line,
+                "%-16s %-7s %-10s %-5s %6s %7s %9s %6s %7s %22s %10s %6s %8s %5s\n", "setting",
+                "variant", "rule", "compl", "budget", "charged", "KL", "top-1", "cosine",
+                "recovered, 90 %", "of system", "faster", "stall ms", "cases");
   table += line;
   for (const Json& row : rows) {
     const auto number = [&](const char* field) { return row.at(field).get<double>(); };
-    const std::string faster =
-        row.at("faster").is_null() ? "-" : std::to_string(number("faster")).substr(0, 5);
+    const auto timed = [&](const char* field) {
+      return row.at(field).is_null() ? "-" : std::to_string(number(field)).substr(0, 5);
+    };
     std::snprintf(
         line, sizeof line,
         "%-16s %-7s %-10s %-5s %6.2f %7.3f %9.4f %6.3f %7.4f %6.3f %7.3f,%6.3f %10.3f %6s "
-        "%5zu\n",
+        "%8s %5zu\n",
         row.at("setting").get<std::string>().c_str(), row.at("variant").get<std::string>().c_str(),
         row.at("rule").get<std::string>().substr(0, 10).c_str(),
         row.at("completion").get<bool>() ? "on" : "-", number("budget"), number("charged"),
         number("kl"), number("top1"), number("cosine"), number("recovered"),
         number("recovered_low"), number("recovered_high"), number("recovered_system"),
-        faster.c_str(), row.at("cases").get<std::size_t>());
+        timed("faster").c_str(), timed("stall_ms_total").c_str(),
+        row.at("cases").get<std::size_t>());
     table += line;
   }
   return table;

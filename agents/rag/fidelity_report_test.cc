@@ -62,6 +62,19 @@ TEST(FidelityRows, TimesComeFromTimedCasesOnly) {
   EXPECT_EQ(RowNamed(rows, "query", "mean").at("timed_cases"), 1);
 }
 
+TEST(FidelityRows, StallsAreTheMedianOfTimedCasesAndNoneInLinesThatHaveNone) {
+  std::vector<Json> lines;
+  for (const double stall_ms : {3.0, 1.0, 2.0}) {
+    lines.push_back(Line(std::to_string(stall_ms).c_str(), 1, 1, 0.4, true));
+    lines.back()["rows"][2]["stall_ms_total"] = stall_ms;
+  }
+  const Json rows = FidelityRows(lines, 1);
+  EXPECT_DOUBLE_EQ(RowNamed(rows, "query", "mean").at("stall_ms_total"), 2);
+  EXPECT_DOUBLE_EQ(RowNamed(rows, "none", "sink").at("stall_ms_total"), 0);
+  const Json untimed = FidelityRows({Line("a", 1, 1, 0.4)}, 1);
+  EXPECT_TRUE(RowNamed(untimed, "query", "mean").at("stall_ms_total").is_null());
+}
+
 TEST(FidelityRows, QuestionsThatProveNothingAreReportedApart) {
   const auto with_answers = [](const char* id, bool guessed, bool right) {
     Json line = Line(id, 1, 1, 0.4);

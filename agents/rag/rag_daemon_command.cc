@@ -5,6 +5,7 @@
 #include <iostream>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <numeric>
 
 #include "agents/engine/fidelity.h"
 #include "agents/engine/teacher_force.h"
@@ -74,6 +75,10 @@ Result<double> PrepareMs(LibraryHandle& library, const RagReport& report) {
   return sum_ms;
 }
 
+double StallMs(const RagReport& report) {
+  return std::accumulate(report.stall_ms.begin(), report.stall_ms.end(), 0.0);
+}
+
 Json ToJson(const DaemonCase& one, const RagSession::Options& options, const RagReport& report) {
   Json chunks = Json::array();
   for (const RagReport::Chunk& chunk : report.chunks) {
@@ -95,6 +100,8 @@ Json ToJson(const DaemonCase& one, const RagSession::Options& options, const Rag
           {"select_ms", report.select_ms},
           {"compute_ms", report.compute_ms},
           {"complete_ms", report.complete_ms},
+          {"stall_ms", report.stall_ms},
+          {"stall_ms_total", StallMs(report)},
           {"tokens",
            {{"total", report.total},
             {"exact", report.exact},
@@ -118,17 +125,17 @@ Json ToJson(const DaemonCase& one, const RagSession::Options& options, const Rag
 }
 
 void PrintHeader() {
-  std::printf("%-12s %-20s %7s %6s %6s %6s %6s %10s  %9s  %9s %9s %6s  %s\n", "case", "rule",
-              "budget", "tokens", "exact", "canon.", "recom.", "charged", "ttft ms", "full ms",
-              "KL", "top-1", "from");
+  std::printf("%-12s %-20s %7s %6s %6s %6s %6s %10s  %9s %8s  %9s %9s %6s  %s\n", "case", "rule",
+              "budget", "tokens", "exact", "canon.", "recom.", "charged", "ttft ms", "stall ms",
+              "full ms", "KL", "top-1", "from");
 }
 
 void PrintRow(const Json& row, const RagReport& report) {
-  std::printf("%-12s %-20s %5.1f %% %6u %6u %6u %6u %8.1f %%  %9.1f",
+  std::printf("%-12s %-20s %5.1f %% %6u %6u %6u %6u %8.1f %%  %9.1f %8.1f",
               row["id"].get<std::string>().c_str(),
               QualityName(row["rule"], report.completion).c_str(),
               100 * row["budget"].get<double>(), report.total, report.exact, report.canonical,
-              report.recomputed, 100 * report.charged, report.ttft_ms);
+              report.recomputed, 100 * report.charged, report.ttft_ms, StallMs(report));
   if (row["kl"].is_null()) {
     std::printf("  %9s %9s %6s", "-", "-", "-");
   } else {
@@ -149,8 +156,8 @@ Result<std::vector<ComposerOptions>> Combinations(const DaemonRagOptions& rag) {
   std::vector<ComposerOptions> all;
   for (const std::string& rule : rag.rules) {
     for (const double budget : rag.budgets) {
-      if (rag.completion != "on") all.push_back({rule, budget, false, rag.seed});
-      if (rag.completion != "off") all.push_back({rule, budget, true, rag.seed});
+      if (rag.completion != "on") all.push_back({rule, budget, false, rag.seed, !rag.place_before});
+      if (rag.completion != "off") all.push_back({rule, budget, true, rag.seed, !rag.place_before});
     }
   }
   return all;

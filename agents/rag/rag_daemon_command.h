@@ -24,6 +24,7 @@ struct DaemonRagOptions {
   std::uint32_t max_tokens = 32;      // of the answer, and to compare on
   bool compare = false;               // also prefill in full
   bool put = false;                   // put texts into the library and prepare them first
+  bool place_before = false;          // all rows before any pass, not beside the first
   bool store = false;                 // keep exact rows of the prompts' beginnings
   double canary_share = 0.01;
   std::uint64_t seed = 1;

@@ -182,6 +182,7 @@ Status RagSession::RunComposed(std::span<const TokenId> prompt, PlanParts parts,
   report.select_ms = ran->select_ms;
   report.compute_ms = ran->compute_ms;
   report.complete_ms = ran->complete_ms;
+  report.stall_ms = ran->stall_ms;
   for (std::size_t i = 0; i < ran->deviation.size(); ++i) {
     report.chunks[parts.chunk_indices[i]].deviation = ran->deviation[i];
   }

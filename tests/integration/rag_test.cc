@@ -587,6 +587,8 @@ TEST_F(RagTest, TheCommandsPutPrepareAndCompose) {
   EXPECT_LT(row["kl"].get<double>(), 0.5);
   EXPECT_GT(row["prep_ms"].get<double>(), 0);
   EXPECT_LE(row["charged"].get<double>(), 0.17 + 1e-9);
+  EXPECT_EQ(row["stall_ms"].size(), engine_->profile().layer_count);
+  EXPECT_GE(row["stall_ms_total"].get<double>(), 0);
 
   const auto unknown = engine({"rag", "--cases", folder + "/unknown.jsonl"});
   EXPECT_EQ(unknown.exit_code, 1);
