@@ -210,7 +210,9 @@ void AddFidelityOptions(CLI::App* command, kvcommons::FidelityOptions& fidelity)
   command->add_option("--rule,--rules", fidelity.rules, "selection rules, with commas")
       ->delimiter(',')
       ->capture_default_str();
-  command->add_option("--budget,--budgets", fidelity.budgets, "charged budgets, with commas")
+  command
+      ->add_option("--budget,--budgets", fidelity.budgets,
+                   "charged budgets, with commas; auto, with --daemon: by what loading hides")
       ->delimiter(',')
       ->capture_default_str();
   command->add_option("--completion", fidelity.completion, "on, off or both")
@@ -276,6 +278,16 @@ void AddRag(Program& program) {
   command
       ->add_option("--canary-share", daemon->canary_share,
                    "of the prompts that are checked against full prefill, for the daemon")
+      ->capture_default_str()
+      ->needs(is_daemon);
+  command
+      ->add_option("--least-ratio", daemon->auto_budget.least_ratio,
+                   "of reused rows, that --budget auto computes again")
+      ->capture_default_str()
+      ->needs(is_daemon);
+  command
+      ->add_option("--most-ratio", daemon->auto_budget.most_ratio,
+                   "of reused rows, that --budget auto computes again")
       ->capture_default_str()
       ->needs(is_daemon);
   const CLI::Option* variant = command->get_option("--variant");

@@ -142,6 +142,9 @@ void Composer::FindFresh() {
 
 Status Composer::Check(const ComposerOptions& options) const {
   KVC_RETURN_IF_ERROR(malformed_);
+  if (options.auto_budget) {
+    KVC_RETURN_IF_ERROR(CheckAutoBudget(*options.auto_budget, options.rule));
+  }
   const auto has_loadings = [](const ComposeChunk& chunk) { return chunk.rank > 0; };
   if (options.completion && !prompt_.chunks.empty() &&
       std::none_of(prompt_.chunks.begin(), prompt_.chunks.end(), has_loadings)) {
@@ -493,6 +496,16 @@ Result<ComposeReport> Composer::Run(const ComposerOptions& options) {
   request.check_cost_layers = kCheckCostLayers;
   report.reused = static_cast<std::uint32_t>(request.reused_rows());
   const SelectNeeds needs = (*rule)->Needs(request.layer_count);
+  if (!needs.question_layers.empty()) {
+    request.question_cost_row_layers = question_tokens() * (needs.question_layers.back() + 1.0);
+  }
+  if (options.auto_budget && report.reused > 0) {
+    auto choice = ChooseBudget(*options.auto_budget, engine_.costs(), engine_.profile(), request,
+                               needs, fresh_tokens_);
+    if (!choice) return Fail(choice.error());
+    request.budget = choice->budget;
+    report.budget_auto = std::move(*choice);
+  }
   SelectEvidence evidence;
   if (needs.check_layer) {
     const auto check = LookAtCheckLayer(needs.attention_received);
@@ -508,10 +521,9 @@ Result<ComposeReport> Composer::Run(const ComposerOptions& options) {
   if (!placing) return Fail(placing.error());
   StreamingPlace* const stream = placing->get();
   report.place_ms = MsSince(clock, place_ns);
-  if (!needs.question_layers.empty()) {
-    request.question_cost_row_layers = question_tokens() * (needs.question_layers.back() + 1.0);
-  }
-  if (PaysToLookAtQuestion(request, needs)) {
+  const bool looks = report.budget_auto ? report.budget_auto->looks_at_question
+                                        : PaysToLookAtQuestion(request, needs);
+  if (looks) {
     const auto question = LookAtQuestion(needs.question_layers, needs.anchored_question, stream);
     if (!question) return Fail(question.error());
     evidence.question_attention = (*question)->attention;

@@ -24,6 +24,7 @@
 #include <vector>
 
 #include "agents/engine/streaming_place.h"
+#include "agents/rag/auto_budget.h"
 #include "agents/rag/canonical.h"
 #include "align/select/rule.h"
 #include "kernels/complete.h"
@@ -36,14 +37,16 @@ struct ComposerOptions {
   bool completion = true;    // needs chunks made behind several prefaces; others are left alone
   std::uint64_t seed = 1;    // of the rule `random`
   bool place_beside = true;  // false: all rows before any pass
-  StreamingPlace::WrapPlacer wrap_placer = {};  // of a test
+  std::optional<AutoBudget> auto_budget = std::nullopt;  // instead of `budget`
+  StreamingPlace::WrapPlacer wrap_placer = {};           // of a test
 };
 
 struct ComposeReport {
-  std::uint32_t total = 0;       // tokens of the prompt
-  std::uint32_t reused = 0;      // rows of chunks
-  std::uint32_t recomputed = 0;  // of those
-  double charged = 0;            // budget, as it was spent
+  std::uint32_t total = 0;                  // tokens of the prompt
+  std::uint32_t reused = 0;                 // rows of chunks
+  std::uint32_t recomputed = 0;             // of those
+  double charged = 0;                       // budget, as it was spent
+  std::optional<BudgetChoice> budget_auto;  // where the controller chose it
   // Evidence for the rule: what it took when it was gathered, which is once for a composer.
   double look_ms = 0;
   double select_ms = 0;
@@ -110,9 +113,10 @@ class Composer {
   Composer(Engine& engine, ComposePrompt prompt);
 
   // The engine then holds the prompt and has logits of its last token. kInvalidArgument: an unknown
-  // rule, a budget out of its limits or below what the rule spends on looking, a prompt that does
-  // not end in a fresh token, an empty chunk, spans that overlap, a prompt longer than the context.
-  // kUnsupported: a rule that needs anchors, without flash attention.
+  // rule, one that takes no budget where the controller is to choose it, a budget out of its limits
+  // or below what the rule spends on looking, a prompt that does not end in a fresh token, an empty
+  // chunk, spans that overlap, a prompt longer than the context. kUnsupported: a rule that needs
+  // anchors, without flash attention.
   Result<ComposeReport> Run(const ComposerOptions& options);
 
   std::span<const TokenId> prompt() const { return prompt_.tokens; }

@@ -67,12 +67,17 @@ Result<FidelityBench> FidelityBench::Create(Engine& engine, const FidelityOption
                                   "' is unknown; known are sink, system, mean, near, together"));
     }
   }
-  for (const double budget : options.budgets) {
-    if (!(budget >= 0 && budget <= 1)) {
-      return Fail(InvalidArgument("budget is " + std::to_string(budget) + "; the limit is 0 to 1"));
+  std::vector<double> budgets;
+  for (const std::string& text : options.budgets) {
+    const auto budget = ParseBudget(text);
+    if (!budget) return Fail(budget.error());
+    if (!*budget) {
+      return Fail(InvalidArgument(
+          "--budget is 'auto', which needs --daemon: the cases of a table have one budget"));
     }
+    budgets.push_back(**budget);
   }
-  FidelityBench bench(engine, options);
+  FidelityBench bench(engine, options, std::move(budgets));
   auto system = SystemTokens(engine), sinks = SinkTokens(engine);
   if (!system) return Fail(system.error());
   if (!sinks) return Fail(sinks.error());
@@ -224,7 +229,7 @@ Status FidelityBench::MeasureComposer(Composer& composer, const RagCase& rag_cas
   KVC_RETURN_IF_ERROR(add({"none", 0, false, options_.seed, !options_.place_before}));
   if (control) return Status();
   for (const std::string& rule : options_.rules) {
-    for (const double budget : options_.budgets) {
+    for (const double budget : budgets_) {
       for (const bool completion : {false, true}) {
         if (options_.completion == (completion ? "off" : "on")) continue;
         KVC_RETURN_IF_ERROR(add({rule, budget, completion, options_.seed, !options_.place_before}));

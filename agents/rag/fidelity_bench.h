@@ -18,7 +18,7 @@ namespace kvcommons {
 
 struct FidelityOptions {
   std::vector<std::string> rules = {"design"};
-  std::vector<double> budgets = {0.17};
+  std::vector<std::string> budgets = {"0.17"};
   std::string completion = "on";  // on, off, both
   // What the rules work on. sink, system: behind these alone, without completion. mean: behind
   // neutral prefaces. near: every other preface of passages that were retrieved with these and are
@@ -40,7 +40,7 @@ struct FidelityOptions {
 class FidelityBench {
  public:
   // Prefills the prefaces. kInvalidArgument: an unknown rule, variant or completion, a budget out
-  // of its limits.
+  // of its limits or left to the controller: cases of one row have one budget.
   static Result<FidelityBench> Create(Engine& engine, const FidelityOptions& options);
 
   // {"id", "setting", "tokens", "reused", "timed", "full_ms", "prep_ms": {variant: ms},
@@ -50,8 +50,8 @@ class FidelityBench {
   Result<nlohmann::json> Measure(const RagCase& rag_case);
 
  private:
-  FidelityBench(Engine& engine, FidelityOptions options)
-      : engine_(&engine), options_(std::move(options)) {}
+  FidelityBench(Engine& engine, FidelityOptions options, std::vector<double> budgets)
+      : engine_(&engine), options_(std::move(options)), budgets_(std::move(budgets)) {}
 
   struct Reference {
     std::vector<TokenId> forced;
@@ -74,6 +74,7 @@ class FidelityBench {
 
   Engine* engine_;
   FidelityOptions options_;
+  std::vector<double> budgets_;
   std::vector<TokenId> system_;
   std::vector<std::vector<TokenId>> neutral_;
   std::vector<CanonicalMaker> makers_;  // sink, system, mean

@@ -34,7 +34,7 @@ TEST(FidelityBenchTest, EveryVariantIsMeasuredAndAllRowsEqualFullPrefill) {
   Engine& engine = SharedEngine(TestEngine::kExactFlash);
   FidelityOptions options = Small();
   options.rules = {"all", "boundary"};
-  options.budgets = {0.5};
+  options.budgets = {"0.5"};
   options.variants = {"sink", "system", "mean", "near", "together"};
   auto bench = FidelityBench::Create(engine, options);
   ASSERT_TRUE(bench) << bench.error().ToString();
@@ -70,7 +70,7 @@ TEST(FidelityBenchTest, WhatItDoesNotKnowIsRefusedByName) {
   FidelityOptions variant = Small(), rule = Small(), budget = Small(), completion = Small();
   variant.variants = {"median"};
   rule.rules = {"best"};
-  budget.budgets = {1.01};
+  budget.budgets = {"1.01"};
   completion.completion = "maybe";
   const auto message = [&](const FidelityOptions& options) {
     const auto bench = FidelityBench::Create(engine, options);
@@ -78,7 +78,9 @@ TEST(FidelityBenchTest, WhatItDoesNotKnowIsRefusedByName) {
   };
   EXPECT_THAT(message(variant), HasSubstr("known are sink, system, mean, near, together"));
   EXPECT_THAT(message(rule), HasSubstr("design"));
-  EXPECT_THAT(message(budget), HasSubstr("the limit is 0 to 1"));
+  EXPECT_THAT(message(budget), HasSubstr("budget is '1.01'; use auto or a number from 0 to 1"));
+  budget.budgets = {"0.17", "auto"};
+  EXPECT_THAT(message(budget), HasSubstr("--budget is 'auto', which needs --daemon"));
   EXPECT_THAT(message(completion), HasSubstr("use on, off or both"));
 }
 

@@ -79,6 +79,13 @@ double StallMs(const RagReport& report) {
   return std::accumulate(report.stall_ms.begin(), report.stall_ms.end(), 0.0);
 }
 
+Json ToJson(const std::optional<BudgetChoice>& choice) {
+  if (!choice) return nullptr;
+  return {
+      {"equal_ratio", choice->equal_ratio}, {"ratio", choice->ratio}, {"load_us", choice->load_us},
+      {"total_us", choice->total_us},       {"tier", choice->tier},   {"why", choice->why}};
+}
+
 Json ToJson(const DaemonCase& one, const RagSession::Options& options, const RagReport& report) {
   Json chunks = Json::array();
   for (const RagReport::Chunk& chunk : report.chunks) {
@@ -91,7 +98,8 @@ Json ToJson(const DaemonCase& one, const RagSession::Options& options, const Rag
           {"id", one.id},
           {"rule", options.compose.rule},
           {"completion", report.completion},
-          {"budget", options.compose.budget},
+          {"budget", report.budget_auto ? report.budget_auto->budget : options.compose.budget},
+          {"budget_auto", ToJson(report.budget_auto)},
           {"charged", report.charged},
           {"ttft_ms", report.ttft_ms},
           {"plan_ms", report.plan_ms},
@@ -143,21 +151,38 @@ void PrintRow(const Json& row, const RagReport& report) {
                 row["top1"].get<double>());
   }
   std::printf("  %s\n", VariantsText(report).c_str());
-  for (const std::string& why : {report.fallback, report.not_composed, report.not_completed}) {
+  const std::string budget = report.budget_auto ? report.budget_auto->why : "";
+  for (const std::string& why :
+       {report.fallback, report.not_composed, report.not_completed, budget}) {
     if (!why.empty()) std::printf("  %s\n", why.c_str());
   }
 }
 
 // The combinations that every case is run with.
-Result<std::vector<ComposerOptions>> Combinations(const DaemonRagOptions& rag) {
+Result<std::vector<ComposerOptions>> Combinations(const CommonOptions& options,
+                                                  const DaemonRagOptions& rag) {
   if (rag.completion != "on" && rag.completion != "off" && rag.completion != "both") {
     return Fail(InvalidArgument("--completion is '" + rag.completion + "'; use on, off or both"));
   }
   std::vector<ComposerOptions> all;
   for (const std::string& rule : rag.rules) {
-    for (const double budget : rag.budgets) {
-      if (rag.completion != "on") all.push_back({rule, budget, false, rag.seed, !rag.place_before});
-      if (rag.completion != "off") all.push_back({rule, budget, true, rag.seed, !rag.place_before});
+    for (const std::string& text : rag.budgets) {
+      const auto budget = ParseBudget(text);
+      if (!budget) return Fail(budget.error());
+      ComposerOptions one{rule, budget->value_or(0), false, rag.seed, !rag.place_before};
+      if (!*budget) {
+        if (!options.measure_costs) {
+          return Fail(InvalidArgument(
+              "--budget is 'auto', which needs measured costs; leave --fixed-costs out"));
+        }
+        KVC_FAIL_IF_ERROR(CheckAutoBudget(rag.auto_budget, rule));
+        one.auto_budget = rag.auto_budget;
+      }
+      for (const bool completion : {false, true}) {
+        if (rag.completion == (completion ? "off" : "on")) continue;
+        one.completion = completion;
+        all.push_back(one);
+      }
     }
   }
   return all;
@@ -204,7 +229,7 @@ Result<Json> Measure(RagWorkbench& bench, const DaemonCase& one, const RagSessio
 }  // namespace
 
 int RunDaemonRagCommand(const CommonOptions& options, const DaemonRagOptions& rag) {
-  const auto combinations = Combinations(rag);
+  const auto combinations = Combinations(options, rag);
   if (!combinations) return FailCommand(kName, combinations.error());
   const auto variants = ParseVariants(rag.variants);
   if (!variants) return FailCommand(kName, variants.error());

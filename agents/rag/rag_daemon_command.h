@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "agents/engine/commands.h"
+#include "agents/rag/auto_budget.h"
 
 namespace kvcommons {
 
@@ -18,7 +19,8 @@ struct DaemonRagOptions {
   std::string cases_path;  // JSON lines (daemon_cases.h); "-": standard input
   std::uint32_t cases_max = 20;
   std::vector<std::string> rules = {"design"};
-  std::vector<double> budgets = {0.17};
+  std::vector<std::string> budgets = {"0.17"};  // auto: the loading controller's
+  AutoBudget auto_budget;
   std::string completion = "on";      // on, off, both
   std::vector<std::string> variants;  // that may be used; empty: all
   std::uint32_t max_tokens = 32;      // of the answer, and to compare on

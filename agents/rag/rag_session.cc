@@ -12,6 +12,9 @@ namespace {
 Status CheckOptions(const RagSession::Options& options) {
   const auto rule = MakeSelectRule(options.compose.rule);
   if (!rule) return rule.error();
+  if (options.compose.auto_budget) {
+    KVC_RETURN_IF_ERROR(CheckAutoBudget(*options.compose.auto_budget, options.compose.rule));
+  }
   if (!(options.compose.budget >= 0 && options.compose.budget <= 1)) {
     return InvalidArgument("budget is " + std::to_string(options.compose.budget) +
                            "; the limit is 0 to 1");
@@ -171,6 +174,8 @@ Status RagSession::RunComposed(std::span<const TokenId> prompt, PlanParts parts,
   if (!plan_->StillHeld()) return Unavailable("the lease was lost while rows were read");
   report.recomputed = ran->recomputed;
   report.charged = ran->charged;
+  report.budget_auto = ran->budget_auto;
+  if (ran->budget_auto) report.explanation += ran->budget_auto->why + "\n";
   report.corrected = ran->corrected;
   report.left_few_rows = ran->left_few_rows;
   report.left_worse = ran->left_worse;

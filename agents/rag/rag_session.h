@@ -34,6 +34,7 @@ struct RagReport {
   std::uint32_t recomputed = 0;  // of those
   std::uint32_t fresh = 0;
   double charged = 0;  // budget, as it was spent
+  std::optional<BudgetChoice> budget_auto;
   struct Chunk {
     RootKind variant = RootKind::kEmpty;  // that was used; kEmpty: its rows were computed or exact
     std::string root, document;           // as in PlannedChunk
@@ -48,7 +49,7 @@ struct RagReport {
   std::vector<double> stall_ms;  // [layer]: see ComposeReport
   double plan_ms = 0, place_ms = 0, look_ms = 0, select_ms = 0, compute_ms = 0, complete_ms = 0;
   std::uint32_t loaded_blocks = 0;  // that came from disk
-  std::string explanation;          // the plan, span by span
+  std::string explanation;          // the plan, span by span; then why this budget
   // Why the daemon was not used, canonical rows were not, completion was not. Empty: they were, or
   // nobody asked for it.
   std::string fallback, not_composed, not_completed;

@@ -342,6 +342,21 @@ TEST_F(PreparedRagTest, WhatComesFromTheDaemonIsWhatTheEngineMakesAlone) {
   EXPECT_LT(KlDivergence(logits, Logits()), 1e-6);
 }
 
+TEST_F(PreparedRagTest, TheControllersBudgetIsSpentAndExplained) {
+  Session session = Open();
+  RagSession::Options options = Rule("boundary", 0, true);
+  options.compose.auto_budget = AutoBudget{};
+  const RagReport report = Compose(session, MakePrompt({0, 1, 2}), options);
+  ASSERT_TRUE(report.budget_auto.has_value());
+  // Copying rows is far faster than computing them: the least, 15 % of 310 rows.
+  EXPECT_EQ(report.recomputed, 47U);
+  EXPECT_NEAR(report.budget_auto->ratio, 47.0 / 310, 1e-9);
+  EXPECT_NEAR(report.charged, report.budget_auto->budget, 1e-9);
+  EXPECT_THAT(report.explanation, HasSubstr(report.budget_auto->why));
+  options.compose.auto_budget->least_ratio = 0.3;
+  EXPECT_EQ(Compose(session, MakePrompt({0, 1, 2}), options).recomputed, 93U);
+}
+
 TEST_F(PreparedRagTest, AnotherOrderOfTheDocumentsNeedsNoPreparation) {
   Session session = Open();
   for (const auto& order : std::vector<std::vector<std::size_t>>{{0, 1, 2}, {2, 1, 0}, {1, 2}}) {
@@ -590,6 +605,43 @@ TEST_F(RagTest, TheCommandsPutPrepareAndCompose) {
   EXPECT_EQ(row["stall_ms"].size(), engine_->profile().layer_count);
   EXPECT_GE(row["stall_ms_total"].get<double>(), 0);
 
+  // Costs are measured now, and the budget is the loading controller's.
+  const auto chosen =
+      RunProgram({KVCOMMONS_ENGINE_BINARY, "rag", "--context", "1024", "--daemon",
+                  daemon_->socket_path(), "--cases", folder + "/cases.jsonl", "--max-tokens", "1",
+                  "--budget", "auto", "--least-ratio", "0.2", "--json", folder + "/auto.json"});
+  ASSERT_EQ(chosen.exit_code, 0) << chosen.output;
+  std::ifstream auto_file(folder + "/auto.json");
+  const auto auto_rows = nlohmann::json::parse(auto_file, nullptr, false);
+  ASSERT_EQ(auto_rows.size(), 1U) << chosen.output;
+  const auto& auto_row = auto_rows[0];
+  EXPECT_NEAR(auto_row["budget_auto"]["ratio"].get<double>(), 0.2, 0.01);
+  EXPECT_GT(auto_row["budget_auto"]["load_us"].get<double>(), 0);
+  EXPECT_GT(auto_row["budget_auto"]["total_us"].get<double>(),
+            auto_row["budget_auto"]["load_us"].get<double>());
+  EXPECT_GE(auto_row["budget_auto"]["equal_ratio"].get<double>(), 0);
+  EXPECT_EQ(auto_row["budget_auto"]["tier"], "memory");
+  EXPECT_GT(auto_row["budget"].get<double>(), 0.2);  // with the look
+  EXPECT_THAT(chosen.output, HasSubstr("budget auto: 0.2"));
+  EXPECT_TRUE(row["budget_auto"].is_null());
+
+  const auto rag_refused = [&](std::vector<std::string> more, bool by_daemon) {
+    std::vector<std::string> arguments{"rag", "--cases", folder + "/cases.jsonl"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    if (by_daemon) return engine(std::move(arguments));
+    arguments.insert(arguments.begin(), KVCOMMONS_ENGINE_BINARY);
+    return RunProgram(arguments);
+  };
+  const auto fixed = rag_refused({"--budget", "auto"}, true);
+  EXPECT_EQ(fixed.exit_code, 2);
+  EXPECT_THAT(fixed.output, HasSubstr("leave --fixed-costs out"));
+  const auto alone = rag_refused({"--budget", "auto", "--context", "1024"}, false);
+  EXPECT_EQ(alone.exit_code, 2);
+  EXPECT_THAT(alone.output, HasSubstr("needs --daemon"));
+  const auto lots = rag_refused({"--budget", "lots"}, true);
+  EXPECT_EQ(lots.exit_code, 2);
+  EXPECT_THAT(lots.output, HasSubstr("budget is 'lots'; use auto or a number"));
+
   const auto unknown = engine({"rag", "--cases", folder + "/unknown.jsonl"});
   EXPECT_EQ(unknown.exit_code, 1);
   EXPECT_THAT(unknown.output, HasSubstr("names document 'three'"));
@@ -616,6 +668,12 @@ TEST_F(RagTest, WhatCannotBeDoneIsRefusedByName) {
   EXPECT_THAT(refused(Rule("best", 0.1, true), prompt.chunks), HasSubstr("known are"));
   EXPECT_THAT(refused(Rule("design", 1.5, true), prompt.chunks), HasSubstr("budget is 1.5"));
   EXPECT_THAT(refused(NoCanary(), {{10, 5}}), HasSubstr("chunks[0] is [10, 5)"));
+  RagSession::Options options = Rule("none", 0, false);
+  options.compose.auto_budget = AutoBudget{};
+  EXPECT_THAT(refused(options, prompt.chunks), HasSubstr("rule 'none' takes no budget"));
+  options = Rule("design", 0, false);
+  options.compose.auto_budget = AutoBudget{0.6, 0.5};
+  EXPECT_THAT(refused(options, prompt.chunks), HasSubstr("least_ratio is 0.6"));
 }
 
 }  // namespace
