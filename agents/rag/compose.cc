@@ -536,6 +536,11 @@ Result<ComposeReport> Composer::Run(const ComposerOptions& options) {
   Result<Selection> selection = (*rule)->Select(request, evidence);
   if (!selection) return Fail(selection.error());
   report.select_ms = MsSince(clock, select_ns);
+  if (needs.decode_stage) {
+    auto stale = StaleAfterPrefill(request, evidence.value_deviation_l1, *selection);
+    if (!stale) return Fail(stale.error());
+    report.stale = std::move(*stale);
+  }
 
   std::vector<std::vector<std::size_t>> selected(spans_.size());
   std::size_t chunk = 0;

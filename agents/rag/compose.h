@@ -26,6 +26,7 @@
 #include "agents/engine/streaming_place.h"
 #include "agents/rag/auto_budget.h"
 #include "agents/rag/canonical.h"
+#include "align/select/decode_stage.h"
 #include "align/select/rule.h"
 #include "kernels/complete.h"
 
@@ -64,6 +65,9 @@ struct ComposeReport {
   std::uint32_t corrected = 0, left_few_rows = 0, left_worse = 0, left_without_loadings = 0;
   // Summed over layers: rows that were corrected, and those of the same chunks too wild for it.
   std::uint64_t corrected_rows = 0, left_wild_rows = 0;
+  // What a rule with a decode stage has repaired while the answer is made (DecodeRepair); else
+  // empty.
+  StaleRows stale;
   // Of each chunk: what its recomputed rows were off by, the root mean square over rows, numbers
   // and the layers behind the first; 0 where none were. Empty without completion.
   std::vector<double> deviation;

@@ -9,6 +9,7 @@
 #include "agents/engine/elapsed.h"
 #include "agents/engine/fidelity.h"
 #include "agents/engine/teacher_force.h"
+#include "agents/rag/decode_repair.h"
 
 namespace kvcommons {
 namespace {
@@ -182,6 +183,14 @@ Result<Json> FidelityBench::Row(Composer& composer, const RagCase& rag_case,
   if (!report) return Fail(report.error());
   Reference composed;
   KVC_FAIL_IF_ERROR(Force(composer.prompt(), reference.forced, composed));
+  std::uint32_t repaired = 0;
+  if (!report->stale.rows.empty()) {
+    DecodeRepair repair(*engine_, composer.prompt(), report->stale);
+    auto logits = repair.TeacherForce(reference.forced);
+    if (!logits) return Fail(logits.error());
+    composed.logits = std::move(*logits);
+    repaired = repair.repaired();
+  }
   const Fidelity fidelity = Compare(reference.logits, composed.logits);
   double cosine = 0;
   for (std::size_t i = 0; i < composed.outputs.size(); ++i) {
@@ -206,7 +215,8 @@ Result<Json> FidelityBench::Row(Composer& composer, const RagCase& rag_case,
               {"stall_ms_total", report->stall_ms_total()},
               {"corrected", report->corrected},
               {"left_few_rows", report->left_few_rows},
-              {"left_worse", report->left_worse}};
+              {"left_worse", report->left_worse},
+              {"repaired", repaired}};
   if (options_.answers) {
     const auto answer = Answer(composer.prompt());
     if (!answer) return Fail(answer.error());

@@ -10,6 +10,7 @@
 #include "agents/engine/fidelity.h"
 #include "agents/engine/teacher_force.h"
 #include "agents/rag/daemon_cases.h"
+#include "agents/rag/decode_repair.h"
 #include "agents/rag/library_command.h"
 #include "agents/rag/library_worker.h"
 #include "agents/rag/rag_workbench.h"
@@ -195,23 +196,23 @@ Result<Json> Measure(RagWorkbench& bench, const DaemonCase& one, const RagSessio
   if (!composed) return Fail(composed.error());
   report = std::move(*composed);
   Json row = ToJson(one, options, report);
+  DecodeRepair repair(bench.engine(), one.prompt, report.stale);
   if (reference != nullptr) {
-    const auto logits = TeacherForce(bench.engine(), one.prompt, reference->forced);
+    const auto logits = repair.TeacherForce(reference->forced);
     if (!logits) return Fail(logits.error());
     const Fidelity fidelity = Compare(reference->logits, *logits);
     row["kl"] = fidelity.kl_mean;
     row["top1"] = fidelity.top1_agreement;
     row["ttft_full_ms"] = reference->ttft_ms;
     // TeacherForce leaves no logits of the prompt's last token.
-    const auto end = static_cast<Position>(one.prompt.size());
-    const TokenRun last{end - 1, end};
-    KVC_FAIL_IF_ERROR(bench.engine().Run(one.prompt, {&last, 1}));
+    KVC_FAIL_IF_ERROR(repair.RunLast());
   }
-  const auto answer = bench.engine().Generate(rag.max_tokens);
+  const auto answer = repair.Generate(rag.max_tokens);
   if (!answer) return Fail(answer.error());
   const auto text = bench.engine().Detokenize(*answer);
   if (!text) return Fail(text.error());
   row["text"] = *text;
+  row["repaired"] = repair.repaired();
   if (rag.store && report.fallback.empty()) {
     const auto stored = bench.session().Commit(UploadAck::kHeld);
     if (!stored) return Fail(stored.error());

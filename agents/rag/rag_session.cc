@@ -174,6 +174,7 @@ Status RagSession::RunComposed(std::span<const TokenId> prompt, PlanParts parts,
   if (!plan_->StillHeld()) return Unavailable("the lease was lost while rows were read");
   report.recomputed = ran->recomputed;
   report.charged = ran->charged;
+  report.stale = ran->stale;
   report.budget_auto = ran->budget_auto;
   if (ran->budget_auto) report.explanation += ran->budget_auto->why + "\n";
   report.corrected = ran->corrected;

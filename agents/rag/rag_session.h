@@ -45,6 +45,7 @@ struct RagReport {
   // See ComposeReport.
   std::uint32_t corrected = 0, left_few_rows = 0, left_worse = 0, left_without_loadings = 0;
   std::uint64_t corrected_rows = 0, left_wild_rows = 0;
+  StaleRows stale;               // see ComposeReport
   double ttft_ms = 0;            // from token ids to logits
   std::vector<double> stall_ms;  // [layer]: see ComposeReport
   double plan_ms = 0, place_ms = 0, look_ms = 0, select_ms = 0, compute_ms = 0, complete_ms = 0;

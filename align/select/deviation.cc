@@ -17,7 +17,7 @@ class DeviationRule final : public SelectRule {
   std::string_view name() const override { return name_; }
   SelectNeeds Needs(std::uint32_t) const override {
     SelectNeeds needs = NeedsOfCheckLayer();
-    needs.attention_received = score_ == Score::kAttendedValue;
+    needs.attention_received = needs.decode_stage = score_ == Score::kAttendedValue;
     return needs;
   }
 

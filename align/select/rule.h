@@ -76,6 +76,7 @@ struct SelectNeeds {
   bool anchored_question =
       false;  // the question runs over each chunk's anchor digest, not all rows
   bool loadings = false;
+  bool decode_stage = false;  // goes on choosing rows while the answer is made (decode_stage.h)
 };
 
 struct Selection {
