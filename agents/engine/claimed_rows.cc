@@ -11,16 +11,18 @@ ClaimedRows::ClaimedRows(CacheMemory cache, const ModelProfile& profile,
                          std::span<const std::int32_t> cell_of_position)
     : cache_(std::move(cache)), format_(profile.key_row()) {
   const std::size_t row_bytes = cache_.row_bytes();
-  const MutexLock lock(mutex_);
+  std::vector<Stretch> stretches;
   for (const PlaceSpan& span : spans) {
     tables_.emplace_back(profile.omega, span.delta);
     const auto cells = cell_of_position.subspan(static_cast<std::size_t>(span.begin), span.count);
     ForCellStretches(cells, [&](std::uint32_t cell, std::uint32_t first, std::uint32_t count) {
-      stretches_.push_back({span.begin + static_cast<Position>(first), count, cell,
-                            span.block + (span.first_row + std::size_t{first}) * row_bytes,
-                            row_bytes * span.block_tokens, tables_.size() - 1});
+      stretches.push_back({span.begin + static_cast<Position>(first), count, cell,
+                           span.block + (span.first_row + std::size_t{first}) * row_bytes,
+                           row_bytes * span.block_tokens, tables_.size() - 1});
     });
   }
+  const MutexLock lock(mutex_);
+  stretches_ = std::move(stretches);
 }
 
 void ClaimedRows::Write(std::uint32_t begin_layer, std::uint32_t end_layer) {
