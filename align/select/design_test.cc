@@ -60,7 +60,7 @@ TEST(DesignRuleTest, WithoutALookAllRowsCountAlikeAndTheWholeBudgetBuysRows) {
   EXPECT_EQ(selection->extra_row_layers, 0);
 }
 
-TEST(DesignRuleTest, LooksWhereThatCostsAThirdOfTheBudgetOrLess) {
+TEST(DesignRuleTest, LooksWhereThatCostsAFifthOfTheBudgetOrLess) {
   const std::vector<SelectChunk> chunks{{0, 100}};
   const SelectNeeds needs = (*MakeSelectRule("design"))->Needs(kLayers);
   SelectRequest request = RequestOf(chunks, 0.5);

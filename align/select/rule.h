@@ -91,10 +91,9 @@ double ChargedBudget(const SelectRequest& request, const Selection& selection);
 
 // Whether looking at the question leaves enough of the budget for what it tells: it costs nothing,
 // the rule cannot do without, or it costs at most kMaxQuestionShare of the budget. On prompts of
-// 650 tokens a look is 0.095 of everything: more than half of a budget of 0.17, for which rows are
-// worth more; on 2,000 tokens it is 0.016, and knowing which chunk is asked about is worth more
-// (docs/fidelity.md).
-inline constexpr double kMaxQuestionShare = 0.35;
+// 650 tokens a look is a third to half of a budget of 0.17, for which rows are worth more; on 2,000
+// tokens it is a tenth, and knowing which chunk is asked about is worth more (docs/fidelity.md).
+inline constexpr double kMaxQuestionShare = 0.2;
 bool PaysToLookAtQuestion(const SelectRequest& request, const SelectNeeds& needs);
 
 class SelectRule {
