@@ -1,7 +1,7 @@
 // How many rows to add to a pass so that libllama's CPU flash attention takes its fast way.
 //
 // That code computes attention in tiles of 64 rows, and a batch of fewer rows one row after the
-// other, which takes 13 times as long a row: 63 rows behind 2,100 cost 1.7 s where 64 cost 0.25 s
+// other, some 13 times as long a row: 63 rows behind 2,100 cost 1.7 s in all, 64 cost 0.25 s
 // (two threads, SmolLM2-135M; docs/benchmarks.md). Rows that belong to nobody fill such a batch up
 // where their own cost is less than that. Nothing that they compute is kept.
 //

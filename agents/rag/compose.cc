@@ -71,7 +71,7 @@ LayerHook HookThatAwaits(StreamingPlace* stream, LayerHook then) {
 
 }  // namespace
 
-double ComposeReport::stall_ms_total() const {
+double StallTotalMs(std::span<const double> stall_ms) {
   return std::accumulate(stall_ms.begin(), stall_ms.end(), 0.0);
 }
 
@@ -590,7 +590,7 @@ Result<ComposeReport> Composer::Run(const ComposerOptions& options) {
   }
   report.compute_ms = MsSince(clock, compute_ns) - (StalledUs(stream) - stalled_us) / 1e3;
   report.ttft_ms = report.look_ms + report.place_ms + report.select_ms + report.compute_ms +
-                   report.stall_ms_total();
+                   StallTotalMs(report.stall_ms);
   Selection spent = *selection;
   spent.depth.assign(report.recomputed, request.layer_count);
   spent.rows.resize(report.recomputed);

@@ -59,7 +59,6 @@ struct ComposeReport {
   std::vector<double> stall_ms;
   double ttft_ms = 0;  // all of the above once
 
-  double stall_ms_total() const;
   // Chunk-layers that completion corrected, and those that it left alone: its guards, or no
   // loadings.
   std::uint32_t corrected = 0, left_few_rows = 0, left_worse = 0, left_without_loadings = 0;
@@ -72,6 +71,8 @@ struct ComposeReport {
   // and the layers behind the first; 0 where none were. Empty without completion.
   std::vector<double> deviation;
 };
+
+double StallTotalMs(std::span<const double> stall_ms);  // of a report
 
 // Rows of the prompt's beginning that are exact: prefilled once, behind nothing.
 struct ExactHead {

@@ -212,7 +212,7 @@ TEST_F(Compose, PlacingBesideSeveralPassesGivesTheSameBits) {
     ASSERT_TRUE(ran.has_value()) << ran.error().ToString();
     EXPECT_EQ(ran->recomputed, 700U);  // No runs were joined.
     EXPECT_LT(engine_->computed_rows(), 700U);
-    EXPECT_EQ(ran->stall_ms_total() > 0, beside);
+    EXPECT_EQ(StallTotalMs(ran->stall_ms) > 0, beside);
     logits.push_back(Copy(engine_->Logits(0)));
   }
   EXPECT_EQ(logits[1], logits[0]);

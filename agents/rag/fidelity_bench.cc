@@ -167,11 +167,10 @@ Status FidelityBench::Force(std::span<const TokenId> prompt, std::span<const Tok
   return Status();
 }
 
-Result<std::string> FidelityBench::Answer(std::span<const TokenId> prompt) {
-  const TokenRun last{static_cast<Position>(prompt.size()) - 1,
-                      static_cast<Position>(prompt.size())};
-  KVC_FAIL_IF_ERROR(engine_->Run(prompt, {&last, 1}));
-  const auto tokens = engine_->Generate(options_.forced_tokens);
+Result<std::string> FidelityBench::Answer(std::span<const TokenId> prompt, const StaleRows& stale) {
+  DecodeRepair repair(*engine_, prompt, stale);
+  KVC_FAIL_IF_ERROR(repair.RunLast());
+  const auto tokens = repair.Generate(options_.forced_tokens);
   if (!tokens) return Fail(tokens.error());
   return engine_->Detokenize(*tokens);
 }
@@ -212,13 +211,17 @@ Result<Json> FidelityBench::Row(Composer& composer, const RagCase& rag_case,
               {"compute_ms", report->compute_ms},
               {"complete_ms", report->complete_ms},
               {"stall_ms", report->stall_ms},
-              {"stall_ms_total", report->stall_ms_total()},
+              {"stall_ms_total", StallTotalMs(report->stall_ms)},
               {"corrected", report->corrected},
               {"left_few_rows", report->left_few_rows},
               {"left_worse", report->left_worse},
               {"repaired", repaired}};
   if (options_.answers) {
-    const auto answer = Answer(composer.prompt());
+    // What was repaired for the forced tokens is not the answer's.
+    if (repaired > 0) {
+      if (const auto again = composer.Run(compose); !again) return Fail(again.error());
+    }
+    const auto answer = Answer(composer.prompt(), report->stale);
     if (!answer) return Fail(answer.error());
     row["f1"] = AnswerF1(*answer, rag_case.answers);
   }
@@ -289,7 +292,7 @@ Result<Json> FidelityBench::Measure(const RagCase& rag_case) {
     bare.insert(bare.end(), rag_case.tail.begin(), rag_case.tail.end());
     engine_->Clear();
     KVC_FAIL_IF_ERROR(engine_->RunRest(bare));
-    const auto guess = Answer(bare);
+    const auto guess = Answer(bare, {});
     if (!guess) return Fail(guess.error());
     line["right_without_context"] = AnswerContains(*guess, rag_case.answers);
   }

@@ -64,7 +64,8 @@ class FidelityBench {
   Result<std::vector<CanonicalChunk>> Prepare(const RagCase& rag_case, const std::string& variant);
   // Teacher-forced logits of what the engine holds, and attention outputs beside them.
   Status Force(std::span<const TokenId> prompt, std::span<const TokenId> forced, Reference& into);
-  Result<std::string> Answer(std::span<const TokenId> prompt);
+  // `stale`: rows that a decode stage repairs meanwhile.
+  Result<std::string> Answer(std::span<const TokenId> prompt, const StaleRows& stale);
   Result<nlohmann::json> Row(Composer& composer, const RagCase& rag_case,
                              const Reference& reference, const std::string& variant,
                              const ComposerOptions& options);

@@ -64,6 +64,32 @@ TEST(FidelityBenchTest, EveryVariantIsMeasuredAndAllRowsEqualFullPrefill) {
   for (const std::string& variant : options.variants) EXPECT_EQ(plain[variant], 3) << variant;
 }
 
+TEST(FidelityBenchTest, ADecodeStageRepairsForForcedTokensAndForTheAnswer) {
+  KVC_NEEDS_MODEL();
+  FidelityOptions options = Small();
+  options.rules = {"dhd"};
+  options.budgets = {"0.3"};
+  options.completion = "off";
+  options.variants = {"sink"};
+  options.answers = true;
+  auto bench = FidelityBench::Create(SharedEngine(TestEngine::kExactFlash), options);
+  ASSERT_TRUE(bench) << bench.error().ToString();
+  RagCase rag_case;
+  rag_case.chunks = {Piece(200, 20), Piece(300, 40)};
+  rag_case.tail = Piece(700, 9);
+  rag_case.answers = {"anything"};
+  const auto line = bench->Measure(rag_case);
+  ASSERT_TRUE(line) << line.error().ToString();
+  int seen = 0;
+  for (const auto& row : line->at("rows")) {
+    const bool dhd = row.at("rule") == "dhd";
+    EXPECT_EQ(row.at("repaired"), dhd ? 9 : 0) << "three a token, behind the first";
+    EXPECT_TRUE(row.contains("f1"));
+    seen += dhd ? 1 : 0;
+  }
+  EXPECT_EQ(seen, 1);
+}
+
 TEST(FidelityBenchTest, WhatItDoesNotKnowIsRefusedByName) {
   KVC_NEEDS_MODEL();
   Engine& engine = SharedEngine(TestEngine::kExactFlash);

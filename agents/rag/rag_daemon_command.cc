@@ -5,7 +5,6 @@
 #include <iostream>
 #include <map>
 #include <nlohmann/json.hpp>
-#include <numeric>
 
 #include "agents/engine/fidelity.h"
 #include "agents/engine/teacher_force.h"
@@ -76,10 +75,6 @@ Result<double> PrepareMs(LibraryHandle& library, const RagReport& report) {
   return sum_ms;
 }
 
-double StallMs(const RagReport& report) {
-  return std::accumulate(report.stall_ms.begin(), report.stall_ms.end(), 0.0);
-}
-
 Json ToJson(const std::optional<BudgetChoice>& choice) {
   if (!choice) return nullptr;
   return {
@@ -110,7 +105,7 @@ Json ToJson(const DaemonCase& one, const RagSession::Options& options, const Rag
           {"compute_ms", report.compute_ms},
           {"complete_ms", report.complete_ms},
           {"stall_ms", report.stall_ms},
-          {"stall_ms_total", StallMs(report)},
+          {"stall_ms_total", StallTotalMs(report.stall_ms)},
           {"tokens",
            {{"total", report.total},
             {"exact", report.exact},
@@ -140,11 +135,11 @@ void PrintHeader() {
 }
 
 void PrintRow(const Json& row, const RagReport& report) {
-  std::printf("%-12s %-20s %5.1f %% %6u %6u %6u %6u %8.1f %%  %9.1f %8.1f",
-              row["id"].get<std::string>().c_str(),
-              QualityName(row["rule"], report.completion).c_str(),
-              100 * row["budget"].get<double>(), report.total, report.exact, report.canonical,
-              report.recomputed, 100 * report.charged, report.ttft_ms, StallMs(report));
+  std::printf(
+      "%-12s %-20s %5.1f %% %6u %6u %6u %6u %8.1f %%  %9.1f %8.1f",
+      row["id"].get<std::string>().c_str(), QualityName(row["rule"], report.completion).c_str(),
+      100 * row["budget"].get<double>(), report.total, report.exact, report.canonical,
+      report.recomputed, 100 * report.charged, report.ttft_ms, StallTotalMs(report.stall_ms));
   if (row["kl"].is_null()) {
     std::printf("  %9s %9s %6s", "-", "-", "-");
   } else {
