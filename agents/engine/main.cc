@@ -215,7 +215,9 @@ void AddFidelityOptions(CLI::App* command, kvcommons::FidelityOptions& fidelity)
                    "charged budgets, with commas; auto, with --daemon: by what loading hides")
       ->delimiter(',')
       ->capture_default_str();
-  command->add_option("--completion", fidelity.completion, "on, off or both")
+  command
+      ->add_option("--completion", fidelity.completion,
+                   "on, off or both; off: a rule's own (shift)")
       ->capture_default_str();
   command
       ->add_option("--variant,--variants", fidelity.variants,

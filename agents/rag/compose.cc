@@ -8,6 +8,7 @@
 #include "agents/engine/cache_memory.h"
 #include "agents/engine/elapsed.h"
 #include "align/complete/complete.h"
+#include "align/complete/shift.h"
 #include "kernels/complete.h"
 
 namespace kvcommons {
@@ -36,24 +37,21 @@ std::uint32_t LongestPart(std::span<const ComposeChunk> chunks) {
   return rows;
 }
 
-// Rows of a part in the layer that `view` shows.
-ChunkRows RowsOf(const LayerView& view, const ModelProfile& profile, const ChunkPart& part,
-                 std::span<const std::uint32_t> rows, std::span<const std::uint32_t> cells) {
-  const PlaneLayout planes = profile.planes();
-  const std::size_t element = ElementBytes(view.type), row_bytes = view.row_elements * element;
-  ChunkRows result;
-  result.format = profile.key_row();
-  result.stored_keys = part.planes + planes.PlaneOffset(2 * view.layer, part.block_tokens);
-  result.stored_values = part.planes + planes.PlaneOffset(2 * view.layer + 1, part.block_tokens);
-  result.rows = rows.data();
-  result.cells = cells.data();
-  result.row_count = rows.size();
-  result.keys = view.key;
-  result.values = view.value;
-  result.key_stride_bytes = row_bytes;
-  result.value_stride_bytes = view.value_transposed ? element : row_bytes;
-  result.value_element_stride_bytes = view.value_transposed ? view.cell_count * element : element;
-  return result;
+// Of each chunk, with its selected rows as probes.
+Result<std::vector<std::vector<float>>> ShiftLoadingsOfChunks(
+    std::span<const SelectChunk> chunks, const SelectEvidence& evidence,
+    std::span<const std::vector<std::size_t>> selected) {
+  std::vector<std::vector<float>> loadings;
+  std::size_t first = 0;
+  for (std::size_t i = 0; i < chunks.size(); ++i) {
+    const auto rows = static_cast<std::size_t>(chunks[i].end - chunks[i].begin);
+    auto one = ShiftLoadings(evidence.key_deviation.subspan(first, rows),
+                             evidence.value_deviation.subspan(first, rows), selected[i]);
+    if (!one) return Fail(one.error());
+    loadings.push_back(std::move(*one));
+    first += rows;
+  }
+  return loadings;
 }
 
 double StalledUs(const StreamingPlace* stream) {
@@ -85,18 +83,6 @@ Result<ExactHead> MakeExactHead(Engine& engine, std::span<const TokenId> tokens)
   KVC_FAIL_IF_ERROR(
       engine.ReadRows(0, static_cast<std::uint32_t>(tokens.size()), head.block.data()));
   return head;
-}
-
-std::size_t ComposeChunk::rows() const {
-  std::size_t sum = 0;
-  for (const ChunkPart& part : parts) sum += part.block_tokens;
-  return sum;
-}
-
-ComposeChunk ViewOf(const CanonicalChunk& chunk, Position begin) {
-  const auto rows = static_cast<std::uint32_t>(chunk.tokens.size());
-  const float* loadings = chunk.rank > 0 ? chunk.loadings.data() : nullptr;
-  return {begin, {{chunk.planes.data(), rows, loadings}}, chunk.rank};
 }
 
 Composer::Composer(Engine& engine, ComposePrompt prompt)
@@ -380,61 +366,41 @@ std::vector<Composer::Pass> Composer::PassesOf(
   return passes;
 }
 
-void Composer::TurnKeys(Position delta, std::size_t count, float* rows) const {
-  if (delta == 0) return;
-  const RowRotation turn(engine_.profile(), delta);
-  const std::size_t elements =
-      std::size_t{engine_.profile().kv_head_count} * engine_.profile().head_dim;
-  for (std::size_t i = 0; i < count; ++i) turn.Apply({rows + 2 * i * elements, elements});
+std::vector<float> Composer::Measure(const ChunkInLayer& chunk, std::size_t index,
+                                     const std::vector<std::size_t>& selected) {
+  std::vector<float> residuals = chunk.Measure(selected);
+  for (const float r : residuals) measured_[index] += double{r} * r;
+  return residuals;
 }
 
 void Composer::Complete(const LayerView& view, std::size_t index,
                         const std::vector<std::size_t>& selected, ComposeReport& report) {
-  const ModelProfile& profile = engine_.profile();
-  const std::size_t elements = view.row_elements;
   const ComposeChunk& chunk = prompt_.chunks[index];
   if (chunk.rank == 0) {
     ++report.left_without_loadings;
     return;
   }
-  const RotationTable to_prompt(profile.omega, spans_[index].begin);
+  const ChunkInLayer in_layer(view, engine_.profile(), rotations_, chunk);
+  const std::vector<float> residuals = Measure(in_layer, index, selected);
   const auto loadings_of = [&](const ChunkPart& part) {
     return part.loadings + view.layer * LayerStride(part, chunk.rank);
   };
-  const auto cell_of = [&](std::size_t row) {
-    return static_cast<std::uint32_t>(
-        view.cell_of_position[static_cast<std::size_t>(spans_[index].begin) + row]);
-  };
-  // What the selected rows are off by, part by part.
-  std::vector<float> measured_loadings, residuals(selected.size() * 2 * elements);
-  std::vector<std::uint32_t> rows, cells;
-  std::size_t first = 0, next = 0;
+  std::vector<float> chunk_loadings;
   for (const ChunkPart& part : chunk.parts) {
-    rows.clear();
-    cells.clear();
-    const std::size_t begin = next;
-    for (; next < selected.size() && selected[next] < first + part.block_tokens; ++next) {
-      const std::size_t row = selected[next] - first;
-      rows.push_back(static_cast<std::uint32_t>(row));
-      cells.push_back(cell_of(selected[next]));
-      const float* u = loadings_of(part) + row * chunk.rank;
-      measured_loadings.insert(measured_loadings.end(), u, u + chunk.rank);
-    }
-    if (!rows.empty()) {
-      float* into = &residuals[begin * 2 * elements];
-      MeasureResiduals(to_prompt, rotations_, RowsOf(view, profile, part, rows, cells), into);
-      // From the part's frame to the chunk's.
-      TurnKeys(-static_cast<Position>(first), rows.size(), into);
-    }
-    first += part.block_tokens;
+    const float* u = loadings_of(part);
+    chunk_loadings.insert(chunk_loadings.end(), u, u + std::size_t{part.block_tokens} * chunk.rank);
   }
-  for (const float r : residuals) measured_[index] += double{r} * r;
+  std::vector<float> measured_loadings;
+  for (const std::size_t row : selected) {
+    const float* u = &chunk_loadings[row * chunk.rank];
+    measured_loadings.insert(measured_loadings.end(), u, u + chunk.rank);
+  }
   CompletionInput input;
   input.rank = chunk.rank;
   input.loadings = measured_loadings;
   input.residue = loadings_of(chunk.parts[0])[LayerStride(chunk.parts[0], chunk.rank) - 1];
   input.residuals = residuals;
-  input.columns = static_cast<std::uint32_t>(2 * elements);
+  input.columns = 2 * view.row_elements;
   Result<Completion> completion = CompleteResiduals(input);
   // Shapes are ours; numbers that are not finite leave the chunk alone.
   if (!completion || completion->outcome == CompletionOutcome::kWorse) {
@@ -446,38 +412,40 @@ void Composer::Complete(const LayerView& view, std::size_t index,
     return;
   }
   ++report.corrected;
-  std::vector<float> chunk_loadings;
-  for (const ChunkPart& part : chunk.parts) {
-    const float* u = loadings_of(part);
-    chunk_loadings.insert(chunk_loadings.end(), u, u + std::size_t{part.block_tokens} * chunk.rank);
-  }
   const std::vector<std::uint8_t> wild = WildRows(chunk_loadings, chunk.rank);
-  first = next = 0;
-  for (const ChunkPart& part : chunk.parts) {
-    rows.clear();
-    cells.clear();
-    for (std::size_t row = first; row < first + part.block_tokens; ++row) {
-      if (next < selected.size() && selected[next] == row) {
-        ++next;
-        continue;
-      }
-      if (wild[row] != 0) {
-        ++report.left_wild_rows;
-        continue;
-      }
-      rows.push_back(static_cast<std::uint32_t>(row - first));
-      cells.push_back(cell_of(row));
+  std::vector<std::size_t> rows;
+  for (std::size_t row = 0, next = 0; row < wild.size(); ++row) {
+    if (next < selected.size() && selected[next] == row) {
+      ++next;
+      continue;
     }
-    // The kernel turns by a row's place in its part; the part's own place is turned here.
-    if (first > 0) {
-      TurnKeys(static_cast<Position>((&part - 1)->block_tokens), chunk.rank,
-               completion->gain.data());
+    if (wild[row] != 0) {
+      ++report.left_wild_rows;
+      continue;
     }
-    CompleteRows(to_prompt, rotations_, RowsOf(view, profile, part, rows, cells),
-                 {chunk.rank, loadings_of(part), completion->gain.data(), 2 * elements});
-    report.corrected_rows += rows.size();
-    first += part.block_tokens;
+    rows.push_back(row);
   }
+  in_layer.Correct(rows, chunk.rank, chunk_loadings, std::move(completion->gain));
+  report.corrected_rows += rows.size();
+}
+
+void Composer::Shift(const LayerView& view, std::size_t index,
+                     const std::vector<std::size_t>& selected, const std::vector<float>& loadings,
+                     ComposeReport& report) {
+  const ChunkInLayer in_layer(view, engine_.profile(), rotations_, prompt_.chunks[index]);
+  const auto mean = MeanResidual(Measure(in_layer, index, selected), 2 * view.row_elements);
+  if (!mean) {  // Shapes are ours: numbers that are not finite.
+    ++report.left_worse;
+    return;
+  }
+  if (mean->empty()) {
+    ++report.left_few_rows;
+    return;
+  }
+  ++report.corrected;
+  const std::vector<std::size_t> rows = ShiftedRows(loadings);
+  in_layer.Correct(rows, kShiftRank, loadings, ShiftGain(*mean));
+  report.corrected_rows += rows.size();
 }
 
 Result<ComposeReport> Composer::Run(const ComposerOptions& options) {
@@ -551,7 +519,14 @@ Result<ComposeReport> Composer::Run(const ComposerOptions& options) {
   const std::int64_t compute_ns = clock.NowNs();
   const double stalled_us = StalledUs(stream);
   measured_.assign(spans_.size(), 0);
-  const bool completes = options.completion && !selection->rows.empty();
+  const bool shifts = !options.completion && needs.own_completion;
+  std::vector<std::vector<float>> shift_loadings;
+  if (shifts) {
+    auto of_chunks = ShiftLoadingsOfChunks(spans_, evidence, selected);
+    if (!of_chunks) return Fail(of_chunks.error());
+    shift_loadings = std::move(*of_chunks);
+  }
+  const bool completes = (options.completion || shifts) && !selection->rows.empty();
   for (const Pass& pass : PassesOf(selected)) {
     std::size_t wanted = 0;
     for (const TokenRun& run : pass.runs) wanted += static_cast<std::size_t>(run.end - run.begin);
@@ -563,7 +538,11 @@ Result<ComposeReport> Composer::Run(const ComposerOptions& options) {
         if (view.layer == 0 || view.positions.size() < wanted) return;
         const std::int64_t complete_ns = clock.NowNs();
         for (std::size_t i = pass.first_chunk; i < pass.end_chunk; ++i) {
-          Complete(view, i, selected[i], report);
+          if (shifts) {
+            Shift(view, i, selected[i], shift_loadings[i], report);
+          } else {
+            Complete(view, i, selected[i], report);
+          }
         }
         report.complete_ms += MsSince(clock, complete_ns);
       };

@@ -25,7 +25,7 @@
 
 #include "agents/engine/streaming_place.h"
 #include "agents/rag/auto_budget.h"
-#include "agents/rag/canonical.h"
+#include "agents/rag/compose_chunk.h"
 #include "align/select/decode_stage.h"
 #include "align/select/rule.h"
 #include "kernels/complete.h"
@@ -34,10 +34,12 @@ namespace kvcommons {
 
 struct ComposerOptions {
   std::string rule = "design";
-  double budget = 0.17;      // charged
-  bool completion = true;    // needs chunks made behind several prefaces; others are left alone
-  std::uint64_t seed = 1;    // of the rule `random`
-  bool place_beside = true;  // false: all rows before any pass
+  double budget = 0.17;  // charged
+  // Needs chunks made behind several prefaces; others are left alone. Off: the rule's own, if it
+  // has one (SelectNeeds::own_completion).
+  bool completion = true;
+  std::uint64_t seed = 1;                                // of the rule `random`
+  bool place_beside = true;                              // false: all rows before any pass
   std::optional<AutoBudget> auto_budget = std::nullopt;  // instead of `budget`
   StreamingPlace::WrapPlacer wrap_placer = {};           // of a test
 };
@@ -59,8 +61,8 @@ struct ComposeReport {
   std::vector<double> stall_ms;
   double ttft_ms = 0;  // all of the above once
 
-  // Chunk-layers that completion corrected, and those that it left alone: its guards, or no
-  // loadings.
+  // Chunk-layers that completion corrected, residual or the rule's own, and those that it left
+  // alone: its guards, no probes, or no loadings.
   std::uint32_t corrected = 0, left_few_rows = 0, left_worse = 0, left_without_loadings = 0;
   // Summed over layers: rows that were corrected, and those of the same chunks too wild for it.
   std::uint64_t corrected_rows = 0, left_wild_rows = 0;
@@ -85,24 +87,6 @@ struct ExactHead {
   }
 };
 Result<ExactHead> MakeExactHead(Engine& engine, std::span<const TokenId> tokens);
-
-// Consecutive rows of a chunk as they lie in one stored block.
-struct ChunkPart {
-  const std::byte* planes = nullptr;  // keys rotated for their place in the chunk
-  std::uint32_t block_tokens = 0;     // rows of the block, all of them the chunk's
-  // A layer after the other, then their mean: [row][rank], then the residue. Null: none.
-  const float* loadings = nullptr;
-};
-
-// A chunk's canonical rows, wherever they lie.
-struct ComposeChunk {
-  Position begin = 0;            // of the prompt
-  std::vector<ChunkPart> parts;  // in order
-  std::uint32_t rank = 0;        // of the loadings; 0: none
-
-  std::size_t rows() const;
-};
-ComposeChunk ViewOf(const CanonicalChunk& chunk, Position begin);
 
 // A prompt and where its rows come from. What neither an exact span nor a chunk covers is fresh: it
 // is computed; the last fresh rows are the question.
@@ -165,11 +149,15 @@ class Composer {
   std::uint32_t question_tokens() const {
     return static_cast<std::uint32_t>(fresh_.back().end - fresh_.back().begin);
   }
-  // Turns the keys of `count` rows of keys beside values, fp32, by `delta` positions.
-  void TurnKeys(Position delta, std::size_t count, float* rows) const;
-  // Corrects, in one layer of a pass, the rows of chunk `index` that were not selected.
+  // What the selected rows of chunk `index` are off by in one layer of a pass.
+  std::vector<float> Measure(const ChunkInLayer& chunk, std::size_t index,
+                             const std::vector<std::size_t>& selected);
+  // Corrects, in one layer of a pass, the rows of chunk `index` that were not selected: by residual
+  // completion, or by the shift whose weights these are.
   void Complete(const LayerView& view, std::size_t index, const std::vector<std::size_t>& selected,
                 ComposeReport& report);
+  void Shift(const LayerView& view, std::size_t index, const std::vector<std::size_t>& selected,
+             const std::vector<float>& loadings, ComposeReport& report);
 
   Engine& engine_;
   ComposePrompt prompt_;

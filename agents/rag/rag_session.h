@@ -41,7 +41,7 @@ struct RagReport {
     double deviation = 0;                 // see ComposeReport
   };
   std::vector<Chunk> chunks;  // one for each of the request's
-  bool completion = false;
+  bool completion = false;    // residual; where it is off, a rule's own may have corrected
   // See ComposeReport.
   std::uint32_t corrected = 0, left_few_rows = 0, left_worse = 0, left_without_loadings = 0;
   std::uint64_t corrected_rows = 0, left_wild_rows = 0;

@@ -60,9 +60,41 @@ Result<std::vector<float>> ShiftWeights(std::span<const float> deviation,
   return weights;
 }
 
-void AddShift(float weight, std::span<const float> mean, std::span<float> row) {
-  KVC_ASSERT(mean.size() == row.size());
-  for (std::size_t c = 0; c < row.size(); ++c) row[c] += weight * mean[c];
+Result<std::vector<float>> ShiftLoadings(std::span<const float> key_deviation,
+                                         std::span<const float> value_deviation,
+                                         std::span<const std::size_t> probes) {
+  if (key_deviation.size() != value_deviation.size()) {
+    return Fail(InvalidArgument("value_deviation has " + std::to_string(value_deviation.size()) +
+                                " rows; key_deviation has " +
+                                std::to_string(key_deviation.size())));
+  }
+  const auto key = ShiftWeights(key_deviation, probes);
+  if (!key) return Fail(key.error());
+  const auto value = ShiftWeights(value_deviation, probes);
+  if (!value) return Fail(value.error());
+  std::vector<float> loadings;
+  loadings.reserve(kShiftRank * key->size());
+  for (std::size_t i = 0; i < key->size(); ++i) {
+    loadings.push_back((*key)[i]);
+    loadings.push_back((*value)[i]);
+  }
+  return loadings;
+}
+
+std::vector<float> ShiftGain(std::span<const float> mean) {
+  KVC_ASSERT(mean.size() % 2 == 0);
+  const std::size_t columns = mean.size(), keys = columns / 2;
+  std::vector<float> gain(kShiftRank * columns, 0.0F);
+  for (std::size_t c = 0; c < columns; ++c) gain[(c < keys ? 0 : columns) + c] = mean[c];
+  return gain;
+}
+
+std::vector<std::size_t> ShiftedRows(std::span<const float> loadings) {
+  std::vector<std::size_t> rows;
+  for (std::size_t row = 0; row < loadings.size() / kShiftRank; ++row) {
+    if (loadings[kShiftRank * row] != 0 || loadings[kShiftRank * row + 1] != 0) rows.push_back(row);
+  }
+  return rows;
 }
 
 }  // namespace kvcommons

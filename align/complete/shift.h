@@ -37,7 +37,16 @@ Result<std::vector<float>> MeanResidual(std::span<const float> residuals, std::u
 Result<std::vector<float>> ShiftWeights(std::span<const float> deviation,
                                         std::span<const std::size_t> probes);
 
-// row += weight · mean, of one plane. REQUIRES: equal lengths.
-void AddShift(float weight, std::span<const float> mean, std::span<float> row);
+// The same as a low-rank update, for both planes at once (kernels/complete.h): with a row's
+// loadings [w_K, w_V] and the gain [[μ_K, 0], [0, μ_V]], row = stored + loadings · gain.
+inline constexpr std::uint32_t kShiftRank = 2;
+// [row][kShiftRank]. kInvalidArgument: as ShiftWeights(), or planes of another number of rows.
+Result<std::vector<float>> ShiftLoadings(std::span<const float> key_deviation,
+                                         std::span<const float> value_deviation,
+                                         std::span<const std::size_t> probes);
+// [kShiftRank][columns]. REQUIRES: `mean` has keys beside values, an even number of columns.
+std::vector<float> ShiftGain(std::span<const float> mean);
+// The rows that move, ascending: one of their loadings is not 0.
+std::vector<std::size_t> ShiftedRows(std::span<const float> loadings);
 
 }  // namespace kvcommons

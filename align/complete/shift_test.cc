@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 #include <random>
@@ -66,41 +68,72 @@ TEST(ShiftWeightsTest, RefusesADeviationThatIsNoSumOfSquares) {
   }
 }
 
+TEST(ShiftLoadingsTest, AreTheWeightsOfBothPlanesSideBySide) {
+  const std::vector<float> key{16, 4, 1, 0}, value{1, 1, 0, 25};
+  const std::vector<std::size_t> probes{0, 1};
+  const auto loadings = ShiftLoadings(key, value, probes);
+  ASSERT_TRUE(loadings.has_value());
+  EXPECT_THAT(*loadings, ElementsAre(0, 0, 0, 0, 1.0F / 3, 0, 0, 1));
+  EXPECT_THAT(ShiftedRows(*loadings), ElementsAre(2, 3));
+}
+
+TEST(ShiftLoadingsTest, RefuseWhatWeightsRefuseAndPlanesOfUnequalLength) {
+  const std::vector<float> three{1, 2, 3}, two{1, 2}, bad{1, NAN, 3};
+  EXPECT_THAT(ShiftLoadings(three, two, {}).error().message(),
+              HasSubstr("value_deviation has 2 rows; key_deviation has 3"));
+  EXPECT_THAT(ShiftLoadings(bad, three, {}).error().message(), HasSubstr("deviation[1] is"));
+  EXPECT_THAT(ShiftLoadings(three, bad, {}).error().message(), HasSubstr("deviation[1] is"));
+}
+
+TEST(ShiftLoadingsTest, WithoutProbesNoRowMoves) {
+  const std::vector<float> deviation{1, 2, 3};
+  EXPECT_THAT(ShiftedRows(*ShiftLoadings(deviation, deviation, {})), IsEmpty());
+}
+
+TEST(ShiftGainTest, KeepsThePlanesApart) {
+  const std::vector<float> mean{1, 2, 3, 4};
+  EXPECT_THAT(ShiftGain(mean), ElementsAre(1, 2, 0, 0, 0, 0, 3, 4));
+}
+
 TEST(ShiftTest, RowsThatErrOneWayAsFarAsTheyDivergeAreRecoveredWithinTheProbes) {
   const std::uint64_t seed = std::random_device{}();
   SCOPED_TRACE("seed " + std::to_string(seed));
   std::mt19937_64 random(seed);
   std::normal_distribution<double> normal;
+  // Keys in the first half of the columns, values in the second: each errs by a strength of its
+  // own. The first rows diverge most: the probes.
   constexpr std::size_t kRows = 30, kColumns = 6, kProbes = 7;
-  std::vector<double> direction(kColumns), strength(kRows);
+  std::vector<double> direction(kColumns);
+  std::array<std::vector<double>, kShiftRank> strength;
+  std::array<std::vector<float>, kShiftRank> deviation;
   for (double& x : direction) x = normal(random);
-  for (double& x : strength) x = std::abs(normal(random));
-  std::sort(strength.rbegin(), strength.rend());  // The first rows diverge most: the probes.
-  std::vector<float> deviation, residuals;
+  for (std::size_t plane = 0; plane < kShiftRank; ++plane) {
+    for (std::size_t i = 0; i < kRows; ++i) strength[plane].push_back(std::abs(normal(random)));
+    std::sort(strength[plane].rbegin(), strength[plane].rend());
+    for (const double x : strength[plane]) deviation[plane].push_back(static_cast<float>(x * x));
+  }
+  const auto error = [&](std::size_t row, std::size_t column) {
+    return strength[column < kColumns / 2 ? 0 : 1][row] * direction[column];
+  };
+  std::vector<float> residuals;
   std::vector<std::size_t> probes;
-  for (std::size_t i = 0; i < kRows; ++i) {
-    deviation.push_back(static_cast<float>(strength[i] * strength[i]));
-    if (i >= kProbes) continue;
+  for (std::size_t i = 0; i < kProbes; ++i) {
     probes.push_back(i);
-    for (const double d : direction) residuals.push_back(static_cast<float>(strength[i] * d));
+    for (std::size_t c = 0; c < kColumns; ++c) residuals.push_back(static_cast<float>(error(i, c)));
   }
   const auto mean = MeanResidual(residuals, kColumns);
-  const auto weights = ShiftWeights(deviation, probes);
-  ASSERT_TRUE(mean.has_value() && weights.has_value());
-  for (std::size_t i = kProbes; i < kRows; ++i) {
-    std::vector<float> row(kColumns, 2.0F);
-    AddShift((*weights)[i], *mean, row);
+  const auto loadings = ShiftLoadings(deviation[0], deviation[1], probes);
+  ASSERT_TRUE(mean.has_value() && loadings.has_value());
+  const std::vector<float> gain = ShiftGain(*mean);
+  for (std::size_t i = 0; i < kRows; ++i) {
     for (std::size_t c = 0; c < kColumns; ++c) {
-      EXPECT_NEAR(row[c], 2 + strength[i] * direction[c], 1e-5 * (1 + std::abs(direction[c])));
+      double moved = 0;
+      for (std::size_t k = 0; k < kShiftRank; ++k) {
+        moved += double{(*loadings)[i * kShiftRank + k]} * gain[k * kColumns + c];
+      }
+      EXPECT_NEAR(moved, i < kProbes ? 0 : error(i, c), 1e-5 * (1 + std::abs(direction[c])));
     }
   }
-}
-
-TEST(ShiftTest, AWeightOfZeroChangesNoBit) {
-  std::vector<float> row{0.1F, -3.7F};
-  const std::vector<float> before = row, mean{5, 6};
-  AddShift(0, mean, row);
-  EXPECT_EQ(row, before);
 }
 
 }  // namespace

@@ -77,6 +77,9 @@ struct SelectNeeds {
       false;  // the question runs over each chunk's anchor digest, not all rows
   bool loadings = false;
   bool decode_stage = false;  // goes on choosing rows while the answer is made (decode_stage.h)
+  // With check_layer: the published method also moves the rows that were not selected
+  // (complete/shift.h). Never on top of residual completion, but where that is off.
+  bool own_completion = false;
 };
 
 struct Selection {

@@ -1,6 +1,5 @@
 // `shift` (AgentKVShift): the rows that diverge most at the check layer are probes. They are
-// computed again, and what they measure moves the other rows of their chunk (complete/shift.h);
-// without that completion the rule is one more ranking by deviation.
+// computed again, and what they measure moves the other rows of their chunk (complete/shift.h).
 //
 // The paper ranks probes by keys and by values apart. One pass computes both planes of a row, so
 // here both rankings name rows in turn, best first, until the budget is spent: a row's rank is the
@@ -31,7 +30,11 @@ void LowerToRankBy(std::span<const float> values, std::vector<std::size_t>& rank
 class ShiftRule final : public SelectRule {
  public:
   std::string_view name() const override { return "shift"; }
-  SelectNeeds Needs(std::uint32_t) const override { return NeedsOfCheckLayer(); }
+  SelectNeeds Needs(std::uint32_t) const override {
+    SelectNeeds needs = NeedsOfCheckLayer();
+    needs.own_completion = true;
+    return needs;
+  }
 
   Result<Selection> Choose(const SelectRequest& request,
                            const SelectEvidence& evidence) const override {

@@ -45,6 +45,12 @@ TEST_F(ShiftRuleTest, RowsThatDivergeAlikeAreTakenFromTheFront) {
   EXPECT_THAT(Rows(0.5, {1, 1, 1, 1, 1, 1}, {1, 1, 1, 1, 1, 1}), ElementsAre(10, 11, 12));
 }
 
+TEST_F(ShiftRuleTest, ItAloneHasACompletionOfItsOwn) {
+  for (const std::string_view name : SelectRuleNames()) {
+    EXPECT_EQ((*MakeSelectRule(name))->Needs(8).own_completion, name == "shift") << name;
+  }
+}
+
 TEST_F(ShiftRuleTest, ItNeedsBothDeviations) {
   request_.budget = 0.5;
   const std::vector<float> key(6, 1.0F), value(5, 1.0F);

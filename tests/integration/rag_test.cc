@@ -417,10 +417,16 @@ TEST_F(PreparedRagTest, BlendedRowsAreNeverStored_I3) {
   Session session = Open();
   const std::size_t before = session.client->List(10'000).value().blocks.size();
   const Prompt prompt = MakePrompt({0, 1, 2});
-  RagSession::Options options = NoCanary();
-  options.store_tokens = kContextTokens;
-  EXPECT_EQ(Compose(session, prompt, options).canonical, 310U);
-  ASSERT_TRUE(session.rag->Commit(UploadAck::kHeld));
+  // Rows that residual completion corrected, and those that a rule's own did.
+  for (const bool completion : {true, false}) {
+    RagSession::Options options = Rule(completion ? "design" : "shift", 0.17, completion);
+    options.store_tokens = kContextTokens;
+    const RagReport report = Compose(session, prompt, options);
+    EXPECT_EQ(report.canonical, 310U);
+    EXPECT_EQ(report.completion, completion);
+    EXPECT_GT(report.corrected_rows, 0U);
+    ASSERT_TRUE(session.rag->Commit(UploadAck::kHeld));
+  }
   const auto lookup = session.model->Lookup(prompt.tokens, 1);
   ASSERT_TRUE(lookup);
   EXPECT_GT(lookup->exact_tokens, 0U);
