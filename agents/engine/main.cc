@@ -374,6 +374,12 @@ void AddBenchFidelity(Program& program, CLI::App& bench) {
       ->add_option("--samples", options->samples_path,
                    "keep measured cases in FILE; those that are there are not made again")
       ->type_name("FILE");
+  command
+      ->add_option("--chunks", options->fidelity.chunks_path,
+                   "keep prepared chunks in DIR; those that are there are not made again")
+      ->type_name("DIR");
+  command->add_option("--first", options->first, "case to begin with, of each setting")
+      ->capture_default_str();
   AddFidelityOptions(command, options->fidelity);
   command->callback([&program, options] {
     program.action = [&program, options] {

@@ -10,6 +10,7 @@
 #include "agents/engine/fidelity.h"
 #include "agents/engine/teacher_force.h"
 #include "agents/rag/decode_repair.h"
+#include "align/complete/loadings.h"
 
 namespace kvcommons {
 namespace {
@@ -94,6 +95,17 @@ Result<FidelityBench> FidelityBench::Create(Engine& engine, const FidelityOption
     if (!maker) return Fail(maker.error());
     bench.makers_.push_back(std::move(*maker));
   }
+  if (!options.chunks_path.empty()) {
+    const Json made_with = {{"fingerprint", FingerprintOf(engine.profile()).ToHex()},
+                            {"prefaces", options.prefaces},
+                            {"passages", options.passages},
+                            {"preface_tokens", options.preface_tokens},
+                            {"rank", kLoadingsRank},
+                            {"seed", options.seed}};
+    auto kept = KeptChunks::Open(options.chunks_path, made_with.dump());
+    if (!kept) return Fail(kept.error());
+    bench.kept_ = std::move(*kept);
+  }
   return bench;
 }
 
@@ -114,8 +126,23 @@ std::vector<std::vector<TokenId>> FidelityBench::NearPrefaces(
   return prefaces;
 }
 
-Result<std::vector<CanonicalChunk>> FidelityBench::Prepare(const RagCase& rag_case,
-                                                           const std::string& variant) {
+Result<PreparedChunks> FidelityBench::Prepare(const RagCase& rag_case, const std::string& variant) {
+  const std::string name = rag_case.setting + " " + rag_case.id + " " + variant;
+  if (kept_) {
+    auto found = kept_->Find(name, std::span(rag_case.chunks).subspan(1));
+    if (found) return std::move(*found);
+  }
+  const SystemClock clock;
+  const std::int64_t start_ns = clock.NowNs();
+  auto made = MakeChunks(rag_case, variant);
+  if (!made) return Fail(made.error());
+  PreparedChunks prepared{std::move(*made), MsSince(clock, start_ns)};
+  if (kept_) KVC_FAIL_IF_ERROR(kept_->Keep(name, prepared));
+  return prepared;
+}
+
+Result<std::vector<CanonicalChunk>> FidelityBench::MakeChunks(const RagCase& rag_case,
+                                                              const std::string& variant) {
   std::vector<const std::vector<TokenId>*> related;
   for (const auto& passage : rag_case.related) related.push_back(&passage);
   std::optional<CanonicalMaker> near;
@@ -307,14 +334,13 @@ Result<Json> FidelityBench::Measure(const RagCase& rag_case) {
   }
   for (const std::string& variant : variants) {
     if (variant == "near" && rag_case.related.size() < options_.passages) continue;
-    const std::int64_t prepare_ns = clock.NowNs();
-    const auto chunks = Prepare(rag_case, variant);
-    if (!chunks) return Fail(chunks.error());
-    line["prep_ms"][variant] = MsSince(clock, prepare_ns);
+    const auto prepared = Prepare(rag_case, variant);
+    if (!prepared) return Fail(prepared.error());
+    line["prep_ms"][variant] = prepared->prepare_ms;
     const bool control = !asked(variant);
     for (const std::uint32_t rank : control ? std::vector<std::uint32_t>{0} : options_.ranks) {
       std::vector<CanonicalChunk> cut;
-      for (const CanonicalChunk& chunk : *chunks) {
+      for (const CanonicalChunk& chunk : prepared->chunks) {
         cut.push_back(rank > 0 && rank < chunk.rank ? CutToRank(chunk, rank) : chunk);
       }
       ComposePrompt composed{prompt, {head->span()}, {}};

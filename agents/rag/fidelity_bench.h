@@ -8,11 +8,13 @@
 
 #include <cstdint>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "agents/rag/cases.h"
 #include "agents/rag/compose.h"
+#include "agents/rag/kept_chunks.h"
 
 namespace kvcommons {
 
@@ -35,12 +37,14 @@ struct FidelityOptions {
   bool place_before = false;           // all rows before any pass, not beside the first
   bool timed = false;                  // nothing else runs on this machine
   std::uint64_t seed = 1;
+  std::string chunks_path;  // a folder for what is prepared (kept_chunks.h); empty: not kept
 };
 
 class FidelityBench {
  public:
   // Prefills the prefaces. kInvalidArgument: an unknown rule, variant or completion, a budget out
-  // of its limits or left to the controller: cases of one row have one budget.
+  // of its limits or left to the controller: cases of one row have one budget; chunks that are kept
+  // were made otherwise.
   static Result<FidelityBench> Create(Engine& engine, const FidelityOptions& options);
 
   // {"id", "setting", "tokens", "reused", "timed", "full_ms", "prep_ms": {variant: ms},
@@ -61,7 +65,10 @@ class FidelityBench {
 
   std::vector<std::vector<TokenId>> NearPrefaces(
       std::span<const std::vector<TokenId>* const> passages) const;
-  Result<std::vector<CanonicalChunk>> Prepare(const RagCase& rag_case, const std::string& variant);
+  // Makes the case's chunks behind a variant's prefaces, or finds them among those that are kept.
+  Result<PreparedChunks> Prepare(const RagCase& rag_case, const std::string& variant);
+  Result<std::vector<CanonicalChunk>> MakeChunks(const RagCase& rag_case,
+                                                 const std::string& variant);
   // Teacher-forced logits of what the engine holds, and attention outputs beside them.
   Status Force(std::span<const TokenId> prompt, std::span<const TokenId> forced, Reference& into);
   // `stale`: rows that a decode stage repairs meanwhile.
@@ -79,6 +86,7 @@ class FidelityBench {
   std::vector<TokenId> system_;
   std::vector<std::vector<TokenId>> neutral_;
   std::vector<CanonicalMaker> makers_;  // sink, system, mean
+  std::optional<KeptChunks> kept_;
 };
 
 }  // namespace kvcommons

@@ -4,6 +4,7 @@
 
 #include <gmock/gmock.h>
 
+#include <filesystem>
 #include <map>
 
 #include "agents/engine/engine_testing.h"
@@ -88,6 +89,34 @@ TEST(FidelityBenchTest, ADecodeStageRepairsForForcedTokensAndForTheAnswer) {
     seen += dhd ? 1 : 0;
   }
   EXPECT_EQ(seen, 1);
+}
+
+TEST(FidelityBenchTest, ChunksThatAreKeptGiveTheSameRowsAndAreNotMadeAgain) {
+  KVC_NEEDS_MODEL();
+  Engine& engine = SharedEngine(TestEngine::kExactFlash);
+  FidelityOptions options = Small();
+  options.chunks_path = ::testing::TempDir() + "fidelity_bench_chunks";
+  std::filesystem::remove_all(options.chunks_path);
+  RagCase rag_case;
+  rag_case.id = "musique/one#1";
+  rag_case.chunks = {Piece(200, 20), Piece(300, 24)};
+  rag_case.tail = Piece(700, 9);
+  const auto measure = [&] {
+    auto bench = FidelityBench::Create(engine, options);
+    EXPECT_TRUE(bench) << bench.error().ToString();
+    return *bench->Measure(rag_case);
+  };
+  const auto made = measure(), kept = measure();
+  EXPECT_EQ(made.at("prep_ms"), kept.at("prep_ms")) << "what it took when they were made";
+  ASSERT_EQ(made.at("rows").size(), kept.at("rows").size());
+  for (std::size_t i = 0; i < made.at("rows").size(); ++i) {
+    EXPECT_EQ(made.at("rows")[i].at("kl"), kept.at("rows")[i].at("kl")) << i;
+  }
+  options.passages = 2;
+  const auto other = FidelityBench::Create(engine, options);
+  ASSERT_FALSE(other);
+  EXPECT_THAT(other.error().ToString(), HasSubstr("use another folder"));
+  std::filesystem::remove_all(options.chunks_path);
 }
 
 TEST(FidelityBenchTest, WhatItDoesNotKnowIsRefusedByName) {

@@ -79,13 +79,14 @@ int RunFidelityBench(const CommonOptions& options, const FidelityBenchOptions& b
   for (const std::string& setting : bench_options.settings) {
     const auto cases = DataCases::Open(bench_options.data_path, setting);
     if (!cases) return FailCommand(kName, cases.error());
-    for (std::uint32_t index = 0; index < bench_options.cases; ++index) {
+    for (std::uint32_t i = 0; i < bench_options.cases; ++i) {
+      const std::uint32_t index = bench_options.first + i;
       const auto one = cases->Make(**engine, index, bench_options.fidelity.seed);
       if (!one) return FailCommand(kName, one.error());
       if (known.contains({setting, one->id})) continue;
       auto line = bench->Measure(*one);
       if (!line) return FailCommand(kName, line.error());
-      std::fprintf(stderr, "%s %u/%u %s\n", setting.c_str(), index + 1, bench_options.cases,
+      std::fprintf(stderr, "%s %u/%u %s\n", setting.c_str(), i + 1, bench_options.cases,
                    one->id.c_str());
       if (line->is_null()) continue;
       if (!bench_options.samples_path.empty()) {

@@ -26,7 +26,8 @@ int RunRagCommand(const CommonOptions& options, const RagOptions& rag);
 struct FidelityBenchOptions {
   std::string data_path;  // the folder of real data
   std::vector<std::string> settings = {"musique-0.8k"};
-  std::uint32_t cases = 20;  // of each setting
+  std::uint32_t first = 0;   // case of each setting
+  std::uint32_t cases = 20;  // of each setting, that one included
   std::string samples_path;  // lines of measured cases: those that are there are not made again
   FidelityOptions fidelity;
 };
