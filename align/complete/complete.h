@@ -5,6 +5,10 @@
 // un-rotated; the caller rotates to row t's position). Stored bytes never change (I3): the result
 // is private to a request.
 //
+// Keys are corrected by a share of what is predicted, |S| ÷ (|S| + 10): what is predicted explains
+// a quarter of what keys are off by, less where fewer rows were measured, and an error in a key
+// acts through an exponential where one in a value acts in proportion (docs/fidelity.md).
+//
 // Guards: a chunk with fewer than two measured rows is left alone, and so is one whose rows, each
 // predicted from the others, would be worse for it. Rows of far more variance than the chunk's
 // others are left alone: attention sinks, which are one in one context and none in the next. They
@@ -32,6 +36,13 @@ struct CompletionInput {
   std::uint32_t columns = 0;
   double shrinkage = 0.1;  // λ; results hardly depend on it between 0.03 and 0.5
 };
+
+// The share of a predicted correction that keys are given; the caller applies it to the gain.
+inline constexpr float kKeyDoubtRows = 10;
+inline float KeyShare(std::size_t measured_rows) {
+  const auto rows = static_cast<float>(measured_rows);
+  return rows / (rows + kKeyDoubtRows);
+}
 
 enum class CompletionOutcome : std::uint8_t {
   kApplied,

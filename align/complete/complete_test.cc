@@ -182,6 +182,12 @@ TEST(CompleteResidualsTest, WhatDoesNotMatchIsRefusedByName) {
               HasSubstr("not finite"));
 }
 
+TEST(KeyShareTest, GrowsWithTheRowsThatWereMeasured) {
+  EXPECT_EQ(KeyShare(0), 0);
+  EXPECT_FLOAT_EQ(KeyShare(10), 0.5F);
+  EXPECT_FLOAT_EQ(KeyShare(90), 0.9F);
+}
+
 TEST(WildRowsTest, AreThoseOfMoreThanTenTimesTheMedianRowsVariance) {
   // Variances 1, 4, 9.9, 0, 1 and 10.1 of rank 2; the median is 4, then 1.
   const std::vector<float> loadings{1, 0, 0, 2, 3, 0.9487F, 0, 0, 0, 1, 3, 1.05F};

@@ -56,8 +56,27 @@ TEST(DesignRuleTest, WithoutALookAllRowsCountAlikeAndTheWholeBudgetBuysRows) {
   request.question_cost_row_layers = 1e6;  // nobody looked, so it is not charged
   const auto selection = (*MakeSelectRule("design"))->Select(request, evidence);
   ASSERT_TRUE(selection.has_value()) << selection.error().ToString();
-  EXPECT_THAT(selection->rows, ElementsAre(0, 3)) << "those of the largest variance";
+  EXPECT_THAT(selection->rows, ElementsAre(0, 3)) << "the first one, and that of the largest variance";
   EXPECT_EQ(selection->extra_row_layers, 0);
+}
+
+TEST(DesignRuleTest, WithoutALookHalfOfTheRowsAreTheFirstOfEveryChunk) {
+  // Row 7 of each chunk is the one that errs; nothing else does.
+  const std::vector<SelectChunk> chunks{{0, 8}, {10, 18}};
+  const std::vector<float> values{0, 0, 0, 0, 0, 0, 0, 1};
+  const std::vector<ChunkLoadings> loadings{{1, values, 0.01F}, {1, values, 0.01F}};
+  SelectEvidence evidence;
+  evidence.loadings = loadings;
+  const auto select = [&](double budget) {
+    return (*MakeSelectRule("design"))->Select(RequestOf(chunks, budget), evidence)->rows;
+  };
+  EXPECT_THAT(select(4.0 / 16), ElementsAre(0, 7, 10, 17));
+  // Fewer than two for each chunk: none is spared for its first row.
+  EXPECT_THAT(select(2.0 / 16), ElementsAre(7, 17));
+  EXPECT_EQ(select(1).size(), 16U) << "no row twice";
+  const std::vector<float> attention = Seen("design", std::vector<float>(16, 1));
+  evidence.question_attention = attention;
+  EXPECT_THAT(select(2.0 / 16), ElementsAre(7, 17)) << "with a look";
 }
 
 TEST(DesignRuleTest, LooksWhereThatCostsAFifthOfTheBudgetOrLess) {
