@@ -369,7 +369,9 @@ void AddBenchFidelity(Program& program, CLI::App& bench) {
                    "source and size: cacheblend, musique, hotpotqa; 0.8k, 2k, 5k")
       ->delimiter(',')
       ->capture_default_str();
-  command->add_option("--cases", options->cases, "of each setting")->capture_default_str();
+  command->add_option("--cases", options->cases, "of each setting")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1'000'000));
   command
       ->add_option("--samples", options->samples_path,
                    "keep measured cases in FILE; those that are there are not made again")
@@ -379,7 +381,8 @@ void AddBenchFidelity(Program& program, CLI::App& bench) {
                    "keep prepared chunks in DIR; those that are there are not made again")
       ->type_name("DIR");
   command->add_option("--first", options->first, "case to begin with, of each setting")
-      ->capture_default_str();
+      ->capture_default_str()
+      ->check(CLI::Range(0, 1'000'000));
   AddFidelityOptions(command, options->fidelity);
   command->callback([&program, options] {
     program.action = [&program, options] {

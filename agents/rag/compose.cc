@@ -412,11 +412,7 @@ void Composer::Complete(const LayerView& view, std::size_t index,
     return;
   }
   ++report.corrected;
-  const float key_share = KeyShare(selected.size());
-  for (std::size_t k = 0; k < chunk.rank; ++k) {
-    float* keys = &completion->gain[k * input.columns];
-    for (std::size_t e = 0; e < view.row_elements; ++e) keys[e] *= key_share;
-  }
+  ShareKeys(completion->gain, chunk.rank, selected.size());
   const std::vector<std::uint8_t> wild = WildRows(chunk_loadings, chunk.rank);
   std::vector<std::size_t> rows;
   for (std::size_t row = 0, next = 0; row < wild.size(); ++row) {

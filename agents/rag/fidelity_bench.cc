@@ -1,5 +1,7 @@
 #include "agents/rag/fidelity_bench.h"
 
+#include <openssl/sha.h>
+
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -32,6 +34,18 @@ double Cosine(const std::vector<float>& a, const std::vector<float>& b) {
     bb += double{b[i]} * b[i];
   }
   return aa > 0 && bb > 0 ? ab / std::sqrt(aa * bb) : 1;
+}
+
+std::string Digest(const Json& json) {
+  const std::string text = json.dump();
+  std::array<unsigned char, SHA256_DIGEST_LENGTH> digest{};
+  SHA256(reinterpret_cast<const unsigned char*>(text.data()), text.size(), digest.data());
+  std::string hex;
+  for (const unsigned char byte : digest) {
+    constexpr const char* kDigits = "0123456789abcdef";
+    hex += {kDigits[byte >> 4], kDigits[byte & 15]};
+  }
+  return hex;
 }
 
 // The same chunk with fewer loadings, the largest, and the variance of the others left over.
@@ -97,12 +111,11 @@ Result<FidelityBench> FidelityBench::Create(Engine& engine, const FidelityOption
   }
   if (!options.chunks_path.empty()) {
     const Json made_with = {{"fingerprint", FingerprintOf(engine.profile()).ToHex()},
-                            {"prefaces", options.prefaces},
+                            {"prefaces", {bench.system_, *sinks, bench.neutral_}},
                             {"passages", options.passages},
                             {"preface_tokens", options.preface_tokens},
-                            {"rank", kLoadingsRank},
-                            {"seed", options.seed}};
-    auto kept = KeptChunks::Open(options.chunks_path, made_with.dump());
+                            {"rank", kLoadingsRank}};
+    auto kept = KeptChunks::Open(options.chunks_path, Digest(made_with));
     if (!kept) return Fail(kept.error());
     bench.kept_ = std::move(*kept);
   }
@@ -126,8 +139,11 @@ std::vector<std::vector<TokenId>> FidelityBench::NearPrefaces(
   return prefaces;
 }
 
-Result<PreparedChunks> FidelityBench::Prepare(const RagCase& rag_case, const std::string& variant) {
-  const std::string name = rag_case.setting + " " + rag_case.id + " " + variant;
+Result<std::vector<CanonicalChunk>> FidelityBench::Prepare(const RagCase& rag_case,
+                                                           const std::string& variant, Json& line) {
+  // All that the chunks may be made behind is part of the name.
+  const std::string name = rag_case.setting + " " + rag_case.id + " " + variant + " " +
+                           Digest({rag_case.chunks, rag_case.related});
   if (kept_) {
     auto found = kept_->Find(name, std::span(rag_case.chunks).subspan(1));
     if (found) return std::move(*found);
@@ -135,10 +151,13 @@ Result<PreparedChunks> FidelityBench::Prepare(const RagCase& rag_case, const std
   const SystemClock clock;
   const std::int64_t start_ns = clock.NowNs();
   auto made = MakeChunks(rag_case, variant);
-  if (!made) return Fail(made.error());
-  PreparedChunks prepared{std::move(*made), MsSince(clock, start_ns)};
-  if (kept_) KVC_FAIL_IF_ERROR(kept_->Keep(name, prepared));
-  return prepared;
+  if (!made) return made;
+  line["prep_ms"][variant] = MsSince(clock, start_ns);
+  if (kept_) {
+    const Status kept = kept_->Keep(name, *made);
+    if (!kept.ok()) line["not_kept"] = kept.message();
+  }
+  return made;
 }
 
 Result<std::vector<CanonicalChunk>> FidelityBench::MakeChunks(const RagCase& rag_case,
@@ -285,10 +304,9 @@ Result<Json> FidelityBench::Measure(const RagCase& rag_case) {
   const auto head = MakeExactHead(*engine_, head_tokens);
   if (!head) return Fail(head.error());
   const SystemClock clock;
-  Json line = {{"id", rag_case.id},
-               {"setting", rag_case.setting},
-               {"timed", options_.timed},
-               {"rows", Json::array()}};
+  Json line = {
+      {"id", rag_case.id},       {"setting", rag_case.setting}, {"revision", kFidelityRevision},
+      {"timed", options_.timed}, {"prep_ms", Json::object()},   {"rows", Json::array()}};
   std::vector<TokenId> prompt = head_tokens;
   for (std::size_t i = 1; i < rag_case.chunks.size(); ++i) {
     prompt.insert(prompt.end(), rag_case.chunks[i].begin(), rag_case.chunks[i].end());
@@ -334,13 +352,12 @@ Result<Json> FidelityBench::Measure(const RagCase& rag_case) {
   }
   for (const std::string& variant : variants) {
     if (variant == "near" && rag_case.related.size() < options_.passages) continue;
-    const auto prepared = Prepare(rag_case, variant);
-    if (!prepared) return Fail(prepared.error());
-    line["prep_ms"][variant] = prepared->prepare_ms;
+    const auto chunks = Prepare(rag_case, variant, line);
+    if (!chunks) return Fail(chunks.error());
     const bool control = !asked(variant);
     for (const std::uint32_t rank : control ? std::vector<std::uint32_t>{0} : options_.ranks) {
       std::vector<CanonicalChunk> cut;
-      for (const CanonicalChunk& chunk : prepared->chunks) {
+      for (const CanonicalChunk& chunk : *chunks) {
         cut.push_back(rank > 0 && rank < chunk.rank ? CutToRank(chunk, rank) : chunk);
       }
       ComposePrompt composed{prompt, {head->span()}, {}};

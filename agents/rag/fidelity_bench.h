@@ -40,14 +40,18 @@ struct FidelityOptions {
   std::string chunks_path;  // a folder for what is prepared (kept_chunks.h); empty: not kept
 };
 
+// Of the methods that are measured. Lines of different revisions say nothing about each other: one
+// more whenever a rule or completion gives other rows.
+inline constexpr int kFidelityRevision = 2;
+
 class FidelityBench {
  public:
   // Prefills the prefaces. kInvalidArgument: an unknown rule, variant or completion, a budget out
-  // of its limits or left to the controller: cases of one row have one budget; chunks that are kept
-  // were made otherwise.
+  // of its limits or left to the controller: cases of one row have one budget. kUnavailable: no
+  // folder for chunks.
   static Result<FidelityBench> Create(Engine& engine, const FidelityOptions& options);
 
-  // {"id", "setting", "tokens", "reused", "timed", "full_ms", "prep_ms": {variant: ms},
+  // {"id", "setting", "revision", "tokens", "reused", "timed", "full_ms", "prep_ms": {variant: ms},
   //  "rows": [{"variant", "rule", "completion", "budget", "charged", "kl", "top1", "cosine",
   //  ...}]}.
   // Null where full prefill has nothing to say.
@@ -66,7 +70,9 @@ class FidelityBench {
   std::vector<std::vector<TokenId>> NearPrefaces(
       std::span<const std::vector<TokenId>* const> passages) const;
   // Makes the case's chunks behind a variant's prefaces, or finds them among those that are kept.
-  Result<PreparedChunks> Prepare(const RagCase& rag_case, const std::string& variant);
+  // Milliseconds go into `line` where they were made, and "not_kept" where they could not be.
+  Result<std::vector<CanonicalChunk>> Prepare(const RagCase& rag_case, const std::string& variant,
+                                              nlohmann::json& line);
   Result<std::vector<CanonicalChunk>> MakeChunks(const RagCase& rag_case,
                                                  const std::string& variant);
   // Teacher-forced logits of what the engine holds, and attention outputs beside them.

@@ -2,11 +2,11 @@
 // completions are measured on the same questions without preparing them again: on a small machine
 // that is two thirds of a case.
 //
-// A folder is of one way of making them: what `made_with` says, model and prefaces, stands in it,
-// and another way is refused. A file that is cut off, damaged or of other tokens is as good as
-// none; files appear whole. Not the store: nothing here is shared, bounded or evicted.
+// What is found was made with the same `made_with` (model, prefaces, way of learning), for the same
+// name and tokens; whatever else a folder has, a file that is cut off or damaged among it, is as
+// good as nothing. Files appear whole. Not the store: nothing here is shared, bounded or evicted.
 //
-// Thread safety: none; two processes may use one folder.
+// Thread safety: none; processes may use one folder at once.
 
 #pragma once
 
@@ -19,27 +19,23 @@
 
 namespace kvcommons {
 
-struct PreparedChunks {
-  std::vector<CanonicalChunk> chunks;
-  double prepare_ms = 0;  // of all, prefaces included
-};
-
 class KeptChunks {
  public:
-  // Makes the folder. kInvalidArgument: it is of chunks that were made otherwise. kUnavailable: it
-  // cannot be written.
-  static Result<KeptChunks> Open(const std::string& folder, const std::string& made_with);
+  // Makes the folder. kUnavailable: it cannot be made.
+  static Result<KeptChunks> Open(const std::string& folder, std::string made_with);
 
-  // `name` is any text that tells these chunks from others; null: not there.
-  std::optional<PreparedChunks> Find(const std::string& name,
-                                     std::span<const std::vector<TokenId>> tokens) const;
-  Status Keep(const std::string& name, const PreparedChunks& prepared) const;
+  // Null: not there. Their preparation times are those of nobody: 0.
+  std::optional<std::vector<CanonicalChunk>> Find(
+      const std::string& name, std::span<const std::vector<TokenId>> tokens) const;
+  // kUnavailable: it cannot be written; then nothing is there.
+  Status Keep(const std::string& name, std::span<const CanonicalChunk> chunks) const;
 
  private:
-  explicit KeptChunks(std::string folder) : folder_(std::move(folder)) {}
+  KeptChunks(std::string folder, std::string made_with)
+      : folder_(std::move(folder)), made_with_(std::move(made_with)) {}
   std::string PathOf(const std::string& name) const;
 
-  std::string folder_;
+  std::string folder_, made_with_;
 };
 
 }  // namespace kvcommons

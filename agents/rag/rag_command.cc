@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <fstream>
 #include <iostream>
+#include <memory>
 #include <set>
 
 #include "agents/rag/data_cases.h"
@@ -29,6 +30,20 @@ int Report(const char* name, const CommonOptions& options, const std::vector<Jso
   if (options.json_path.empty()) return 0;
   const Status written = WriteText(options.json_path, rows.dump(1));
   return written.ok() ? 0 : FailCommand(name, written);
+}
+
+// In one write, so that processes that add to one file do not mix; begun with a line's end, since a
+// kill may have cut off the one before.
+Status AddLine(const std::string& path, const std::string& line) {
+  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "a"),
+                                                             std::fclose);
+  const std::string text = '\n' + line + '\n';
+  if (file == nullptr || std::setvbuf(file.get(), nullptr, _IOFBF, text.size() + 1) != 0 ||
+      std::fwrite(text.data(), 1, text.size(), file.get()) != text.size() ||
+      std::fflush(file.get()) != 0) {
+    return Unavailable("cannot write " + path);
+  }
+  return Status();
 }
 
 }  // namespace
@@ -62,15 +77,23 @@ int RunFidelityBench(const CommonOptions& options, const FidelityBenchOptions& b
   constexpr const char* kName = "bench fidelity";
   std::vector<Json> lines;
   std::set<std::pair<std::string, std::string>> known;  // (setting, id)
-  if (!bench_options.samples_path.empty()) {
-    std::ifstream file(bench_options.samples_path);
-    for (std::string text; std::getline(file, text);) {
-      Json line = Json::parse(text, nullptr, false);
-      // A line that was cut off, by a kill.
-      if (line.is_discarded() || !line.contains("rows")) continue;
-      known.emplace(line.at("setting"), line.at("id"));
-      lines.push_back(std::move(line));
+  std::size_t others = 0;
+  std::ifstream samples(bench_options.samples_path);
+  for (std::string text; std::getline(samples, text);) {
+    Json line = Json::parse(text, nullptr, false);
+    // A line that was cut off, by a kill, is no JSON.
+    if (text.empty()) continue;
+    if (!line.is_object() || line.value("revision", 1) != kFidelityRevision) {
+      ++others;
+      continue;
     }
+    known.emplace(line.at("setting"), line.at("id"));
+    lines.push_back(std::move(line));
+  }
+  if (others > 0) {
+    std::fprintf(stderr,
+                 "%s: %zu lines of other revisions of the methods, or cut off, are left out\n",
+                 bench_options.samples_path.c_str(), others);
   }
   auto engine = OpenEngine(options);
   if (!engine) return FailCommand(kName, engine.error());
@@ -89,11 +112,13 @@ int RunFidelityBench(const CommonOptions& options, const FidelityBenchOptions& b
       std::fprintf(stderr, "%s %u/%u %s\n", setting.c_str(), i + 1, bench_options.cases,
                    one->id.c_str());
       if (line->is_null()) continue;
+      if (line->contains("not_kept")) {
+        std::fprintf(stderr, "chunks are not kept: %s\n",
+                     line->at("not_kept").get<std::string>().c_str());
+      }
       if (!bench_options.samples_path.empty()) {
-        std::ofstream file(bench_options.samples_path, std::ios::app);
-        file << line->dump() << '\n' << std::flush;
-        if (!file)
-          return FailCommand(kName, Unavailable("cannot write " + bench_options.samples_path));
+        const Status added = AddLine(bench_options.samples_path, line->dump());
+        if (!added.ok()) return FailCommand(kName, added);
       }
       lines.push_back(std::move(*line));
     }

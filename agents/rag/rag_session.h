@@ -119,7 +119,7 @@ class RagSession {
   std::uint64_t composed_ = 0;  // prompts so far
 };
 
-// What a rule's quality is reported under: the rule, and whether it completes.
+// What a rule's quality is reported under: the rule, and whether residual completion goes with it.
 std::string QualityName(const std::string& rule, bool completion);
 
 // Whether request number `index` is of the sampled share: by `seed` alone, not by what came before.

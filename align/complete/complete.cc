@@ -105,4 +105,13 @@ Result<Completion> CompleteResiduals(const CompletionInput& input) {
   return completion;
 }
 
+void ShareKeys(std::span<float> gain, std::uint32_t rank, std::size_t measured_rows) {
+  KVC_ASSERT(rank > 0 && gain.size() % (std::size_t{2} * rank) == 0);
+  const auto rows = static_cast<float>(measured_rows);
+  const std::size_t columns = gain.size() / rank;
+  for (std::size_t i = 0; i < gain.size(); ++i) {
+    if (i % columns < columns / 2) gain[i] *= rows / (rows + kKeyDoubtRows);
+  }
+}
+
 }  // namespace kvcommons

@@ -5,9 +5,9 @@
 // un-rotated; the caller rotates to row t's position). Stored bytes never change (I3): the result
 // is private to a request.
 //
-// Keys are corrected by a share of what is predicted, |S| ÷ (|S| + 10): what is predicted explains
-// a quarter of what keys are off by, less where fewer rows were measured, and an error in a key
-// acts through an exponential where one in a value acts in proportion (docs/fidelity.md).
+// Keys are given only a share of what is predicted (ShareKeys): it explains a quarter of what keys
+// are off by, less where fewer rows were measured, and an error in a key acts through an
+// exponential where one in a value acts in proportion (docs/fidelity.md).
 //
 // Guards: a chunk with fewer than two measured rows is left alone, and so is one whose rows, each
 // predicted from the others, would be worse for it. Rows of far more variance than the chunk's
@@ -37,13 +37,6 @@ struct CompletionInput {
   double shrinkage = 0.1;  // λ; results hardly depend on it between 0.03 and 0.5
 };
 
-// The share of a predicted correction that keys are given; the caller applies it to the gain.
-inline constexpr float kKeyDoubtRows = 10;
-inline float KeyShare(std::size_t measured_rows) {
-  const auto rows = static_cast<float>(measured_rows);
-  return rows / (rows + kKeyDoubtRows);
-}
-
 enum class CompletionOutcome : std::uint8_t {
   kApplied,
   kTooFewRows,  // fewer than kMinMeasuredRows
@@ -66,5 +59,10 @@ std::vector<std::uint8_t> WildRows(std::span<const float> loadings, std::uint32_
 
 // kInvalidArgument names field, value and limit. Deterministic.
 Result<Completion> CompleteResiduals(const CompletionInput& input);
+
+// Leaves the keys of a gain |S| ÷ (|S| + kKeyDoubtRows) of what they have; values as they are.
+// REQUIRES: `gain` is [rank][keys beside values], as many of the one as of the other.
+inline constexpr float kKeyDoubtRows = 10;
+void ShareKeys(std::span<float> gain, std::uint32_t rank, std::size_t measured_rows);
 
 }  // namespace kvcommons

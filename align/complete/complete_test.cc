@@ -182,10 +182,14 @@ TEST(CompleteResidualsTest, WhatDoesNotMatchIsRefusedByName) {
               HasSubstr("not finite"));
 }
 
-TEST(KeyShareTest, GrowsWithTheRowsThatWereMeasured) {
-  EXPECT_EQ(KeyShare(0), 0);
-  EXPECT_FLOAT_EQ(KeyShare(10), 0.5F);
-  EXPECT_FLOAT_EQ(KeyShare(90), 0.9F);
+TEST(ShareKeysTest, KeysAreGivenMoreTheMoreRowsWereMeasuredAndValuesAll) {
+  std::vector<float> gain{4, 8, 1, 2, -4, 16, 3, 5};  // rank 2: two of keys, two of values
+  ShareKeys(gain, 2, 10);
+  EXPECT_THAT(gain, testing::ElementsAre(2, 4, 1, 2, -2, 8, 3, 5));
+  ShareKeys(gain, 2, 30);
+  EXPECT_THAT(gain, testing::ElementsAre(1.5F, 3, 1, 2, -1.5F, 6, 3, 5));
+  ShareKeys(gain, 2, 0);
+  EXPECT_THAT(gain, testing::ElementsAre(0, 0, 1, 2, 0, 0, 3, 5));
 }
 
 TEST(WildRowsTest, AreThoseOfMoreThanTenTimesTheMedianRowsVariance) {

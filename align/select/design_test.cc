@@ -56,7 +56,8 @@ TEST(DesignRuleTest, WithoutALookAllRowsCountAlikeAndTheWholeBudgetBuysRows) {
   request.question_cost_row_layers = 1e6;  // nobody looked, so it is not charged
   const auto selection = (*MakeSelectRule("design"))->Select(request, evidence);
   ASSERT_TRUE(selection.has_value()) << selection.error().ToString();
-  EXPECT_THAT(selection->rows, ElementsAre(0, 3)) << "the first one, and that of the largest variance";
+  EXPECT_THAT(selection->rows, ElementsAre(0, 3))
+      << "the first one, and that of the largest variance";
   EXPECT_EQ(selection->extra_row_layers, 0);
 }
 
@@ -73,10 +74,22 @@ TEST(DesignRuleTest, WithoutALookHalfOfTheRowsAreTheFirstOfEveryChunk) {
   EXPECT_THAT(select(4.0 / 16), ElementsAre(0, 7, 10, 17));
   // Fewer than two for each chunk: none is spared for its first row.
   EXPECT_THAT(select(2.0 / 16), ElementsAre(7, 17));
-  EXPECT_EQ(select(1).size(), 16U) << "no row twice";
+  EXPECT_THAT(select(1), ElementsAre(0, 1, 2, 3, 4, 5, 6, 7, 10, 11, 12, 13, 14, 15, 16, 17));
   const std::vector<float> attention = Seen("design", std::vector<float>(16, 1));
   evidence.question_attention = attention;
   EXPECT_THAT(select(2.0 / 16), ElementsAre(7, 17)) << "with a look";
+}
+
+TEST(DesignRuleTest, WhatAShortChunkCannotTakeOfFirstRowsGoesWhereItTellsMost) {
+  // Six rows: a chunk of one row and one without loadings, three first rows for each.
+  const std::vector<SelectChunk> chunks{{0, 1}, {4, 13}};
+  const std::vector<float> values{0};
+  const std::vector<ChunkLoadings> loadings{{1, values, 0.01F}, {}};
+  SelectEvidence evidence;
+  evidence.loadings = loadings;
+  const auto selection = (*MakeSelectRule("design"))->Select(RequestOf(chunks, 0.8), evidence);
+  ASSERT_TRUE(selection.has_value()) << selection.error().ToString();
+  EXPECT_THAT(selection->rows, ElementsAre(0, 4, 5, 6, 7, 8, 9, 10));
 }
 
 TEST(DesignRuleTest, LooksWhereThatCostsAFifthOfTheBudgetOrLess) {

@@ -71,7 +71,7 @@ struct SelectNeeds {
   bool check_layer = false;         // the three deviations at the check layer
   bool attention_received = false;  // with it: attention_received, which costs more than they do
   std::vector<std::uint32_t> question_layers;  // question_attention in these, ascending
-  // Without question_attention all rows count alike; see PaysToLookAtQuestion().
+  // Question_attention may be missing: PaysToLookAtQuestion().
   bool question_optional = false;
   bool anchored_question =
       false;  // the question runs over each chunk's anchor digest, not all rows
