@@ -10,7 +10,10 @@ namespace {
 
 class KeptChunksTest : public ::testing::Test {
  protected:
-  KeptChunksTest() : folder_(::testing::TempDir() + "kept_chunks") {
+  // A folder for each test: they run side by side.
+  KeptChunksTest()
+      : folder_(::testing::TempDir() + "kept_chunks_" +
+                ::testing::UnitTest::GetInstance()->current_test_info()->name()) {
     std::filesystem::remove_all(folder_);
   }
   ~KeptChunksTest() override { std::filesystem::remove_all(folder_); }
