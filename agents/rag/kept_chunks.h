@@ -1,6 +1,5 @@
 // Chunks that were prepared for a campaign, kept in a folder, so that other rules, budgets and
-// completions are measured on the same questions without preparing them again: on a small machine
-// that is two thirds of a case.
+// completions are measured on the same questions without preparing them again.
 //
 // What is found was made with the same `made_with` (model, prefaces, way of learning), for the same
 // name and tokens; whatever else a folder has, a file that is cut off or damaged among it, is as

@@ -1,9 +1,11 @@
 #include "agents/rag/rag_command.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <cstdio>
 #include <fstream>
 #include <iostream>
-#include <memory>
 #include <set>
 
 #include "agents/rag/data_cases.h"
@@ -35,14 +37,11 @@ int Report(const char* name, const CommonOptions& options, const std::vector<Jso
 // In one write, so that processes that add to one file do not mix; begun with a line's end, since a
 // kill may have cut off the one before.
 Status AddLine(const std::string& path, const std::string& line) {
-  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "a"),
-                                                             std::fclose);
+  const int file = ::open(path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644);
+  if (file < 0) return Unavailable("cannot write " + path);
   const std::string text = '\n' + line + '\n';
-  if (file == nullptr || std::setvbuf(file.get(), nullptr, _IOFBF, text.size() + 1) != 0 ||
-      std::fwrite(text.data(), 1, text.size(), file.get()) != text.size() ||
-      std::fflush(file.get()) != 0) {
-    return Unavailable("cannot write " + path);
-  }
+  const bool whole = ::write(file, text.data(), text.size()) == std::ssize(text);
+  if (::close(file) != 0 || !whole) return Unavailable("cannot write " + path);
   return Status();
 }
 
@@ -84,6 +83,10 @@ int RunFidelityBench(const CommonOptions& options, const FidelityBenchOptions& b
     // A line that was cut off, by a kill, is no JSON.
     if (text.empty()) continue;
     if (!line.is_object() || line.value("revision", 1) != kFidelityRevision) {
+      ++others;
+      continue;
+    }
+    if (!line.contains("setting") || !line.contains("id")) {
       ++others;
       continue;
     }

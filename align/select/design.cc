@@ -15,8 +15,9 @@
 // The question's attention is that of deep layers: on six prompts of 2,000 tokens, rows chosen by
 // the middle layers left 0.065 of KL where these leave 0.030, and on ten short ones both leave the
 // same. Where looking is dear beside the budget there is none, and all rows count alike. Then half
-// of the budget goes to the first rows of every chunk: they are off by three times what prefaces
-// let expect, since what stands right before a chunk decides them, and loadings do not know it.
+// of the budget is the first rows of every chunk, as many of each: they can be off by three times
+// what prefaces let expect (docs/fidelity.md), which loadings do not know. A budget short of two
+// rows a chunk has none of this.
 //
 // Source: specs: selective recompute §I.
 
