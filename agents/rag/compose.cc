@@ -489,6 +489,7 @@ Result<ComposeReport> Composer::Run(const ComposerOptions& options) {
   const auto placing = BeginToPlace(options);
   if (!placing) return Fail(placing.error());
   StreamingPlace* const stream = placing->get();
+  request.whole_depth = true;  // llama.cpp computes a batch to its end.
   report.place_ms = MsSince(clock, place_ns);
   const bool looks = report.budget_auto ? report.budget_auto->looks_at_question
                                         : PaysToLookAtQuestion(request, needs);

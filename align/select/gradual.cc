@@ -6,6 +6,9 @@
 //
 // and n is the largest that the charged budget buys, so that the layers' mean is the budget.
 //
+// An engine that runs a pass to its end (SelectRequest::whole_depth) leaves nothing of a schedule:
+// then it is `deviation`, but for a row that rounding may leave out.
+//
 // Not taken over: ranking again at each layer. One pass knows its rows before it starts, so which
 // rows last longest is decided at the check layer, by the evidence that `deviation` uses.
 //
@@ -82,7 +85,9 @@ class GradualRule final : public SelectRule {
       if (depth_of[i] > 0) indices.push_back(i);
     }
     Selection selection = SelectionOf(request, indices, AtCheckLayer(request));
-    for (std::size_t i = 0; i < indices.size(); ++i) selection.depth[i] = depth_of[indices[i]];
+    for (std::size_t i = 0; i < indices.size(); ++i) {
+      selection.depth[i] = RunDepth(request, depth_of[indices[i]]);
+    }
     return selection;
   }
 };

@@ -81,6 +81,19 @@ TEST_F(GradualRuleTest, OneMoreRowAtTheEndWouldNotFit) {
   }
 }
 
+TEST_F(GradualRuleTest, OnAnEngineThatRunsAllLayersItIsDeviationToARow) {
+  request_.whole_depth = true;
+  for (const double budget : {0.1, 0.17, 0.28, 0.5}) {
+    const Selection selection = Select(budget);
+    EXPECT_THAT(selection.depth, testing::Each(16U));
+    EXPECT_LE(ChargedBudget(request_, selection), budget + 1e-12);
+    const auto flat = (*MakeSelectRule("deviation"))->Select(request_, evidence_)->rows;
+    EXPECT_GE(selection.rows.size() + 1, flat.size());
+    EXPECT_TRUE(
+        std::includes(flat.begin(), flat.end(), selection.rows.begin(), selection.rows.end()));
+  }
+}
+
 TEST_F(GradualRuleTest, AWholeBudgetIsEveryRowInEveryLayer) {
   const Selection selection = Select(1);
   EXPECT_EQ(selection.rows.size(), 100U);

@@ -1,6 +1,7 @@
 // `relaxed` (RelaxKV): every layer names the rows that the question attends to most there, and a
 // row is active up to the deepest layer that named it, since a layer needs what the layer before
-// made of the row. The number of rows a layer may name is the largest that the budget allows.
+// made of the row. Every layer names as many, the most that the budget allows; what is left of it
+// goes to one more each, the deepest layers first.
 //
 // Not taken over: that active rows attend to each other's union only; here they attend to all rows,
 // as the causal mask has it.
@@ -41,20 +42,34 @@ class RelaxedRule final : public SelectRule {
     if (!affordable) return Fail(affordable.error());
     const double row_layers = request.budget * static_cast<double>(reused) * request.layer_count -
                               request.question_cost_row_layers + 1e-9;
+    const auto charged = [&](const std::vector<std::uint32_t>& depths) {
+      double sum = 0;
+      for (const std::uint32_t depth : depths) sum += RunDepth(request, depth);
+      return sum;
+    };
     std::size_t fits = 0, too_many = reused + 1;
     while (too_many - fits > 1) {
       const std::size_t count = fits + (too_many - fits) / 2;
-      double charged = 0;
-      for (const std::uint32_t depth : DepthsOf(ranked, reused, count)) charged += depth;
-      (charged <= row_layers ? fits : too_many) = count;
+      (charged(DepthsOf(ranked, reused, count)) <= row_layers ? fits : too_many) = count;
     }
-    const std::vector<std::uint32_t> depths = DepthsOf(ranked, reused, fits);
+    std::vector<std::uint32_t> depths = DepthsOf(ranked, reused, fits);
+    double left = row_layers - charged(depths);
+    for (std::uint32_t layer = request.layer_count; layer > 0 && fits < reused; --layer) {
+      std::uint32_t& depth = depths[ranked[layer - 1][fits]];
+      const std::uint32_t deeper = std::max(depth, layer);
+      const double more = double{RunDepth(request, deeper)} - RunDepth(request, depth);
+      if (more > left) continue;
+      left -= more;
+      depth = deeper;
+    }
     std::vector<std::size_t> indices;
     for (std::size_t i = 0; i < reused; ++i) {
       if (depths[i] > 0) indices.push_back(i);
     }
     Selection selection = SelectionOf(request, indices, AtQuestion(request));
-    for (std::size_t i = 0; i < indices.size(); ++i) selection.depth[i] = depths[indices[i]];
+    for (std::size_t i = 0; i < indices.size(); ++i) {
+      selection.depth[i] = RunDepth(request, depths[indices[i]]);
+    }
     return selection;
   }
 

@@ -25,16 +25,36 @@ TEST(RelaxedRuleTest, ARowIsActiveUpToTheDeepestLayerThatNamesIt) {
   EXPECT_NEAR(ChargedBudget(request, *selection), 0.5, 1e-12);
 }
 
-TEST(RelaxedRuleTest, OneRowTooDeepForTheBudgetIsNotTaken) {
+TEST(RelaxedRuleTest, WhatTheBudgetIsShortOfForAllLayersGoesToTheDeepest) {
   const std::vector<SelectChunk> chunks{{0, 4}};
   SelectRequest request;
   request.chunks = chunks;
   request.layer_count = 3;
-  request.budget = 0.49;
+  request.budget = 0.49;  // 5.88 of 12 row-layers, 6 are needed
   const std::vector<float> attention{0, 1, 9, 2, 9, 1, 2, 0, 1, 0, 2, 9};
   SelectEvidence evidence;
   evidence.question_attention = attention;
-  EXPECT_TRUE((*MakeSelectRule("relaxed"))->Select(request, evidence)->rows.empty());
+  const auto selection = (*MakeSelectRule("relaxed"))->Select(request, evidence);
+  ASSERT_TRUE(selection.has_value());
+  EXPECT_THAT(selection->rows, ElementsAre(0, 3));
+  EXPECT_THAT(selection->depth, ElementsAre(2U, 3U));
+}
+
+TEST(RelaxedRuleTest, OnAnEngineThatRunsAllLayersTheBudgetBuysRowsOfAllLayers) {
+  const std::vector<SelectChunk> chunks{{0, 4}};
+  SelectRequest request;
+  request.chunks = chunks;
+  request.layer_count = 3;
+  request.budget = 0.5;
+  request.whole_depth = true;
+  const std::vector<float> attention{0, 1, 9, 2, 9, 1, 2, 0, 1, 0, 2, 9};
+  SelectEvidence evidence;
+  evidence.question_attention = attention;
+  const auto selection = (*MakeSelectRule("relaxed"))->Select(request, evidence);
+  ASSERT_TRUE(selection.has_value());
+  EXPECT_THAT(selection->rows, ElementsAre(0, 3));
+  EXPECT_THAT(selection->depth, ElementsAre(3U, 3U));
+  EXPECT_NEAR(ChargedBudget(request, *selection), 0.5, 1e-12);
 }
 
 }  // namespace

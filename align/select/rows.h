@@ -51,6 +51,11 @@ Result<std::vector<double>> MeanQuestionAttention(const SelectRequest& request,
                                                   const SelectEvidence& evidence,
                                                   const SelectNeeds& needs);
 
+// How many layers run a row that its rule wants in the first `depth`; 0 stays 0.
+inline std::uint32_t RunDepth(const SelectRequest& request, std::uint32_t depth) {
+  return request.whole_depth && depth > 0 ? request.layer_count : depth;
+}
+
 // Indices of the `count` largest scores, ascending; the lower index on a tie.
 std::vector<std::size_t> LargestOf(std::span<const double> scores, std::size_t count);
 

@@ -35,6 +35,9 @@ struct SelectRequest {
   std::uint32_t layer_count = 0;
   double budget = 0;       // charged, 0 to 1: a share of reused rows × layers
   std::uint64_t seed = 0;  // of `random` alone
+  // The engine runs a pass to its end: a selected row is computed, and charged, in all layers,
+  // whatever depth its rule would give it.
+  bool whole_depth = false;
   // What looking at the check layer costs for each reused row, in layers: layer 0 whole, and of
   // layer 1 the part up to its keys and values.
   double check_cost_layers = 2;
@@ -83,20 +86,24 @@ struct SelectNeeds {
 };
 
 struct Selection {
-  std::vector<Position> rows;        // ascending, reused
-  std::vector<std::uint32_t> depth;  // rows[i] is active in the layers [0, depth[i]), 1 to all
-  double looked_layers = 0;          // run for every reused row, selected or not
-  double extra_row_layers = 0;       // run on top of all that
+  std::vector<Position> rows;  // ascending, reused
+  // rows[i] is active in the layers [0, depth[i]), 1 to all; all of them where SelectRequest says
+  // so.
+  std::vector<std::uint32_t> depth;
+  double looked_layers = 0;     // run for every reused row, selected or not
+  double extra_row_layers = 0;  // run on top of all that
 };
 
 // Row-layers spent on reused rows and on looking, over L·|R|.
 double ChargedBudget(const SelectRequest& request, const Selection& selection);
 
 // Whether looking at the question leaves enough of the budget for what it tells: it costs nothing,
-// the rule cannot do without, or it costs at most kMaxQuestionShare of the budget. On prompts of
-// 650 tokens a look is a third to half of a budget of 0.17, for which rows are worth more; on 2,000
-// tokens it is a tenth, and knowing which chunk is asked about is worth more (docs/fidelity.md).
+// the rule cannot do without, or it costs at most kMaxQuestionShare of the budget and
+// kMaxQuestionBudget in all. On prompts of 650 tokens a look is charged 0.034 to 0.05, and rows are
+// worth more; on 2,000 tokens 0.017, and knowing which chunk is asked about is worth more, at
+// budgets of 0.10 and 0.17 (docs/fidelity.md).
 inline constexpr double kMaxQuestionShare = 0.2;
+inline constexpr double kMaxQuestionBudget = 0.025;
 bool PaysToLookAtQuestion(const SelectRequest& request, const SelectNeeds& needs);
 
 class SelectRule {
