@@ -116,19 +116,21 @@ std::vector<BlockKey> ChainHasher::ChainFrom(const ChainRoot& root, const BlockK
   return keys;
 }
 
-ChainRoot ChainHasher::RootOf(RootKind kind, std::span<const std::vector<TokenId>> prefaces) const {
+ChainRoot ChainHasher::RootOf(RootKind kind, std::span<const std::vector<TokenId>> prefaces,
+                              std::uint32_t loadings_version) const {
   KVC_ASSERT(kind != RootKind::kEmpty);
   std::vector<std::uint32_t> words;  // each preface after its length
   for (const std::vector<TokenId>& preface : prefaces) {
     words.push_back(static_cast<std::uint32_t>(preface.size()));
     words.insert(words.end(), preface.begin(), preface.end());
   }
-  std::array<std::uint8_t, 4> count;
-  const auto preface_count = static_cast<std::uint32_t>(prefaces.size());
-  std::memcpy(count.data(), &preface_count, 4);
+  const std::array<std::uint32_t, 2> header{static_cast<std::uint32_t>(prefaces.size()),
+                                            prefaces.size() > 1 ? loadings_version : 0};
+  std::array<std::uint8_t, sizeof header> fixed;
+  std::memcpy(fixed.data(), header.data(), sizeof header);
   const ChainRoot unnamed{kind, {}};
   return {kind, HeadedHash(hash_key_, "prefaces", unnamed)
-                    .Finish<RootId>(count, words.data(), words.size() * sizeof(std::uint32_t))};
+                    .Finish<RootId>(fixed, words.data(), words.size() * sizeof(std::uint32_t))};
 }
 
 BlockKey ChainHasher::RevisionKey(const DocumentKey& document, std::uint64_t revision,

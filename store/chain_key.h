@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "base/ids.h"
+#include "kernels/loadings_layout.h"
 
 namespace kvcommons {
 
@@ -44,8 +45,11 @@ class ChainHasher {
   std::vector<BlockKey> Chain(std::span<const TokenId> tokens, std::uint32_t block_tokens,
                               bool with_short_last, std::span<const BlockKey> known = {}) const;
 
-  // The root that `prefaces` are, in their order. REQUIRES: kind is not kEmpty.
-  ChainRoot RootOf(RootKind kind, std::span<const std::vector<TokenId>> prefaces) const;
+  // The root that `prefaces` are, in their order. With several of them rows have loadings, whose
+  // version is part of it: what another release prepared is a miss, and is prepared again.
+  // REQUIRES: kind is not kEmpty.
+  ChainRoot RootOf(RootKind kind, std::span<const std::vector<TokenId>> prefaces,
+                   std::uint32_t loadings_version = kLoadingsVersion) const;
   // Keys of a whole chunk behind that root, the short last block included.
   std::vector<BlockKey> CanonicalChain(const ChainRoot& root, std::span<const TokenId> chunk,
                                        std::uint32_t block_tokens) const;

@@ -161,6 +161,15 @@ TEST(ChainKeyTest, AnyOneTokenOfAPrefaceItsPlaceOrKindMakesAnotherRoot) {
   EXPECT_EQ(ids.size(), count);
 }
 
+TEST(ChainKeyTest, LoadingsOfAnotherVersionAreAnotherRootAndOnePrefaceHasNone) {
+  const ChainHasher hasher(Secret(), Print());
+  const auto root = [&](const Prefaces& prefaces, std::uint32_t version) {
+    return hasher.RootOf(RootKind::kMean, prefaces, version).id.ToHex();
+  };
+  EXPECT_NE(root({{1, 2}, {3}}, kLoadingsVersion), root({{1, 2}, {3}}, kLoadingsVersion + 1));
+  EXPECT_EQ(root({{1, 2}}, kLoadingsVersion), root({{1, 2}}, kLoadingsVersion + 1));
+}
+
 TEST(ChainKeyTest, CanonicalKeysPartByRootChunkDomainAndModel) {
   const Prefaces prefaces{{1, 2, 3}};
   std::set<std::string> firsts;
