@@ -62,13 +62,13 @@ struct PlannedSpan {
   const float* loadings = nullptr;  // of the whole block, mapped like it; null: none
   LoadingsLayout loadings_layout;   // rank 0: none
 
-  // U of the layer for this span's rows, [row][rank], and what it leaves. REQUIRES: has loadings.
-  std::span<const float> LayerLoadings(std::size_t layer) const {
+  // U of the plane for this span's rows, [row][rank], and what it leaves. REQUIRES: has loadings.
+  std::span<const float> PlaneLoadings(std::size_t plane) const {
     const std::size_t rank = loadings_layout.rank;
-    return loadings_layout.Layer(loadings, layer)
+    return loadings_layout.Plane(loadings, plane)
         .subspan(first_row * rank, static_cast<std::size_t>(end - begin) * rank);
   }
-  float LayerResidue(std::size_t layer) const { return loadings_layout.Residue(loadings, layer); }
+  float PlaneResidue(std::size_t plane) const { return loadings_layout.Residue(loadings, plane); }
 };
 
 // What a composed plan uses for one chunk of the request.

@@ -614,8 +614,8 @@ TEST_F(ClientLibraryTest, CanonicalSpansSayTheirVariantAndPointAtTheirLoadings) 
   EXPECT_EQ(span.root, "01000000000000000000000000000000");
   EXPECT_EQ((*plan)->chunks[0].document, "paper.txt");
   EXPECT_EQ(span.loadings_layout.rank, 2u);
-  ASSERT_EQ(span.LayerLoadings(0).size(), 32u);
-  const auto* bytes = reinterpret_cast<const std::byte*>(span.LayerLoadings(0).data());
+  ASSERT_EQ(span.PlaneLoadings(0).size(), 32u);
+  const auto* bytes = reinterpret_cast<const std::byte*>(span.PlaneLoadings(0).data());
   EXPECT_EQ(bytes[0], FakeDaemon::PatternAt(7, 128));
   EXPECT_EQ(bytes[127], FakeDaemon::PatternAt(7, 255));
 }

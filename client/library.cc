@@ -72,7 +72,7 @@ class WorkHandleImpl final : public WorkHandle {
     for (std::uint32_t i = first; i < count; ++i) {
       const std::size_t begin = std::size_t{i} * profile_->block_tokens;
       const std::size_t rows = std::min<std::size_t>(profile_->block_tokens, tokens.size() - begin);
-      const LoadingsLayout loadings{profile_->layer_count, rows, loadings_rank};
+      const LoadingsLayout loadings{profile_->planes().plane_count(), rows, loadings_rank};
       const std::size_t bytes = LoadingsLayout::BlockBytes(token_bytes * rows, loadings.Bytes());
       auto place = places->Take("a block of " + std::to_string(rows) + " tokens", bytes);
       if (!place) return Fail(place.error());

@@ -38,7 +38,8 @@ Status PlaceLoadings(rpc::PlanSpan::Reader message, std::size_t index, const Mod
   if (message.getLoadingsRank() == 0 || message.getLoadingsVersion() != kLoadingsVersion) {
     return Status();
   }
-  span.loadings_layout = {profile.layer_count, span.block_tokens, message.getLoadingsRank()};
+  span.loadings_layout = {profile.planes().plane_count(), span.block_tokens,
+                          message.getLoadingsRank()};
   const std::uint64_t offset = message.getLoadingsOffset();
   const std::uint64_t bytes = span.loadings_layout.Bytes();
   if (span.loadings_layout.rank > kMaxLoadingsRank || offset % kLoadingsAlignment != 0 ||

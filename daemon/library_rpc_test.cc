@@ -118,19 +118,19 @@ TEST_F(LibraryRpcTest, LoadingsLieBehindThePlanesWhereThePlanSays) {
     auto slab = request.send().wait(io_.waitScope);
     const std::byte* const bytes = client.Map(slab.getMemory(), slab.getBytes(), PROT_READ);
     const auto* loadings = reinterpret_cast<const float*>(bytes + span.getLoadingsOffset());
-    const LoadingsLayout layout{shape_.layers, span.getBlockTokens(), 4};
-    for (std::size_t layer = 0; layer < shape_.layers; ++layer) {
+    const LoadingsLayout layout{2 * std::size_t{shape_.layers}, span.getBlockTokens(), 4};
+    for (std::size_t plane = 0; plane < layout.planes; ++plane) {
       for (std::uint32_t row = span.getFirstRow();
            row < span.getFirstRow() + span.getEnd() - span.getBegin(); ++row) {
         const std::uint32_t chunk_row = span.getChunkRow() + row - span.getFirstRow();
-        EXPECT_EQ(layout.Layer(loadings, layer)[row * 4 + 3],
-                  testing::CanonicalLoading(layer, chunk_row, 3));
+        EXPECT_EQ(layout.Plane(loadings, plane)[row * 4 + 3],
+                  testing::CanonicalLoading(plane, chunk_row, 3));
         ++seen;
       }
-      EXPECT_EQ(layout.Residue(loadings, layer), static_cast<float>(layer) + 0.5f);
+      EXPECT_EQ(layout.Residue(loadings, plane), static_cast<float>(plane) + 0.5f);
     }
   }
-  EXPECT_EQ(seen, 2 * 40u);
+  EXPECT_EQ(seen, 2 * 2 * 40u);
 }
 
 TEST_F(LibraryRpcTest, VariantsCanBeRestrictedForComparison) {
@@ -504,7 +504,7 @@ TEST_F(LibraryRpcTest, WorkIsRefusedPieceByPiece) {
   library.Put("a", a_);
   auto work = library.NextWork();
   EXPECT_EQ(MessageOf(library.Commit(work, 65)), "loadingsRank is 65; the limit is 0 to 64");
-  EXPECT_EQ(CodeOf(library.Commit(work, 4, 0, 0, true, 2)), Code::kUnsupported);
+  EXPECT_EQ(CodeOf(library.Commit(work, 4, 0, 0, true, kLoadingsVersion + 1)), Code::kUnsupported);
   EXPECT_EQ(MessageOf(library.Commit(work, 0, 0, 2, true)),
             "finish with 2 blocks; the document has 3");
   EXPECT_EQ(MessageOf(library.Commit(work, 4, 0, 1, false)), "");

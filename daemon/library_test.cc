@@ -114,8 +114,9 @@ TEST_F(LibraryTest, LoadingsOfAnotherVersionAreNotServedAndTheRowsAre) {
   EXPECT_EQ(plan.plan.canonical_rows, 40);
   ASSERT_EQ(plan.pins.size(), 3u);
   for (const PinnedBlock& pin : plan.pins) EXPECT_EQ(pin.record().loadings().rank, 0u);
-  EXPECT_THAT(plan.notes,
-              HasSubstr("loadings of version 2 of 3 blocks are not used; this daemon reads 1"));
+  EXPECT_THAT(plan.notes, HasSubstr("loadings of version " + std::to_string(kLoadingsVersion + 1) +
+                                    " of 3 blocks are not used; this daemon reads " +
+                                    std::to_string(kLoadingsVersion)));
 }
 
 TEST_F(LibraryTest, ABlockThatIsNotWhatItsRecordSaysIsComputed) {

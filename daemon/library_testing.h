@@ -22,8 +22,8 @@ inline std::byte CanonicalByte(TokenId token, std::size_t row, RootKind kind, st
   return static_cast<std::byte>(token * 31 + static_cast<int>(row * 7 + plane) +
                                 100 * static_cast<int>(kind));
 }
-inline float CanonicalLoading(std::size_t layer, std::size_t row, std::size_t i) {
-  return static_cast<float>(layer * 1000 + row) + 0.125f * static_cast<float>(i);
+inline float CanonicalLoading(std::size_t plane, std::size_t row, std::size_t i) {
+  return static_cast<float>(plane * 1000 + row) + 0.125f * static_cast<float>(i);
 }
 
 // System prompt and public passages that no document or question of a test has.
@@ -185,15 +185,15 @@ class TestLibrary {
         used += row_bytes;
       }
     }
-    const LoadingsLayout layout{shape_.layers, rows, rank};
+    const LoadingsLayout layout{2 * std::size_t{shape_.layers}, rows, rank};
     auto* next = reinterpret_cast<float*>(to + LoadingsLayout::OffsetBytes(used));
-    for (std::size_t layer = 0; rank > 0 && layer < shape_.layers; ++layer) {
+    for (std::size_t plane = 0; rank > 0 && plane < layout.planes; ++plane) {
       for (unsigned row = 0; row < rows; ++row) {
         for (std::uint32_t i = 0; i < rank; ++i) {
-          *next++ = CanonicalLoading(layer, begin + row, i);
+          *next++ = CanonicalLoading(plane, begin + row, i);
         }
       }
-      *next++ = static_cast<float>(layer) + 0.5f;
+      *next++ = static_cast<float>(plane) + 0.5f;
     }
     return (LoadingsLayout::BlockBytes(used, layout.Bytes()) + 4095) / 4096 * 4096;
   }

@@ -54,6 +54,7 @@ using TileRows = std::make_index_sequence<kTileRows>;
 struct Tile {
   // Of the first halves of pairs, until the second ones are there. [row][two vectors]
   HWY_ALIGN float first[kTileRows][2 * HWY_MAX_BYTES / sizeof(float)];
+  // Of the plane under way; transposed, so that a vector of g meets its rows' loadings together.
   float loadings[kCompletionRankMax][kTileRows];
   std::size_t index[kTileRows];  // into ChunkRows::rows
   // Of the plane under way: the rows, their cells, and the rows that come next.
@@ -194,7 +195,8 @@ struct TilePlane {
   const Tables& move;
   const PairsToElements& spread;
   Tile& tile;
-  const float* gain;  // the plane's half of the first of `rank` rows
+  const float* loadings;  // the plane's: [row of the chunk][rank]
+  const float* gain;      // the plane's half of the first of `rank` rows
   std::size_t gain_stride;
 
   template <class Place>
@@ -217,8 +219,8 @@ struct TilePlane {
   // One element of one row, for what vectors leave over.
   HWY_INLINE float Correction(std::size_t row, std::size_t column) const {
     const std::size_t rank = job.update.rank;
-    const float* loadings = job.update.loadings + job.rows.rows[tile.index[row]] * rank;
-    return scalar::Correction(loadings, gain + column, rank, gain_stride);
+    return scalar::Correction(loadings + job.rows.rows[tile.index[row]] * rank, gain + column, rank,
+                              gain_stride);
   }
 
   HWY_INLINE void Elements(std::size_t begin, std::size_t end) const {
@@ -279,12 +281,14 @@ struct TilePlane {
 
 // Points the tile at its keys or its values, and at what comes behind them: its values, or the keys
 // of the rows that follow.
-void PointAtPlane(const ChunkRows& rows, bool keys, Tile& tile) {
+void PointAtPlane(const ChunkRows& rows, const CompletionUpdate& update, bool keys, Tile& tile) {
   const std::size_t row_bytes = rows.format.row_bytes();
   const auto cell_of = [&](std::size_t i) {
     return keys ? rows.keys + rows.cells[i] * rows.key_stride_bytes
                 : rows.values + rows.cells[i] * rows.value_stride_bytes;
   };
+  const std::size_t rank = update.rank;
+  const float* loadings = keys ? update.key_loadings : update.value_loadings;
   std::uintptr_t page = 0;
   for (std::size_t r = 0; r < kTileRows; ++r) {
     const std::size_t i = tile.index[r];
@@ -292,6 +296,7 @@ void PointAtPlane(const ChunkRows& rows, bool keys, Tile& tile) {
     const std::byte* key = rows.stored_keys + row * row_bytes;
     const std::byte* value = rows.stored_values + row * row_bytes;
     const std::size_t following = std::min(i + kTileRows, rows.row_count - 1);
+    for (std::size_t k = 0; k < rank; ++k) tile.loadings[k][r] = loadings[row * rank + k];
     tile.from[r] = keys ? key : value;
     tile.next[r] = keys ? value : rows.stored_keys + rows.rows[following] * row_bytes;
     tile.to[r] = cell_of(i);
@@ -309,19 +314,16 @@ void PointAtPlane(const ChunkRows& rows, bool keys, Tile& tile) {
 // Tells in `any` whether there was one.
 std::size_t NextTile(const CompleteJob& job, std::size_t i, Tile& tile, bool& any) {
   const ChunkRows& rows = job.rows;
-  const std::size_t rank = job.update.rank;
   std::size_t count = 0;
   for (; i < rows.row_count && count < kTileRows; ++i) {
-    const float* loadings = job.update.loadings + rows.rows[i] * rank;
-    if (!scalar::AllZero(loadings, rank)) tile.index[count++] = i;  // Others are placed already.
+    // Others are placed already.
+    if (!scalar::NoLoadings(job.update, rows.rows[i])) tile.index[count++] = i;
   }
   any = count != 0;
   if (!any) return i;
   for (std::size_t r = 0; r < kTileRows; ++r) {
     if (r >= count) tile.index[r] = tile.index[count - 1];
     const std::size_t row = rows.rows[tile.index[r]];
-    const float* loadings = job.update.loadings + row * rank;
-    for (std::size_t k = 0; k < rank; ++k) tile.loadings[k][r] = loadings[k];
     tile.cos[r] = job.rotations.cos().data() + row * job.rotations.pair_count();
     tile.sin[r] = job.rotations.sin().data() + row * job.rotations.pair_count();
   }
@@ -337,7 +339,11 @@ void TransposedValues(const CompleteJob& job, const Tables& move, const PairsToE
   constexpr std::size_t kPieceColumns = 256;
   HWY_ALIGN std::byte piece[kTileRows][kPieceColumns * kBytes];
   const ChunkRows& rows = job.rows;
-  const std::size_t elements = rows.row_elements();
+  const std::size_t elements = rows.row_elements(), rank = job.update.rank;
+  for (std::size_t r = 0; r < kTileRows; ++r) {
+    const float* loadings = job.update.value_loadings + rows.rows[tile.index[r]] * rank;
+    for (std::size_t k = 0; k < rank; ++k) tile.loadings[k][r] = loadings[k];
+  }
   for (std::size_t begin = 0; begin < elements; begin += kPieceColumns) {
     const std::size_t columns = std::min(kPieceColumns, elements - begin);
     for (std::size_t r = 0; r < kTileRows; ++r) {
@@ -346,7 +352,8 @@ void TransposedValues(const CompleteJob& job, const Tables& move, const PairsToE
       tile.to[r] = piece[r];
     }
     const float* gain = job.update.gain + elements + begin;
-    TilePlane<kType, kLayout, false>{job, move, spread, tile, gain, job.update.gain_stride}
+    TilePlane<kType, kLayout, false>{
+        job, move, spread, tile, job.update.value_loadings, gain, job.update.gain_stride}
         .Elements(0, columns);
     for (std::size_t e = 0; e < columns; ++e) {
       std::byte* to = rows.values + (begin + e) * rows.value_element_stride_bytes;
@@ -371,16 +378,17 @@ void CompleteTiles(const CompleteJob& job) {
   for (std::size_t i = 0;;) {
     i = NextTile(job, i, tile, any);
     if (!any) return;
-    PointAtPlane(rows, true, tile);
-    TilePlane<kType, kLayout, kStream>{job, move, spread, tile, gain, job.update.gain_stride}
+    PointAtPlane(rows, job.update, true, tile);
+    TilePlane<kType, kLayout, kStream>{
+        job, move, spread, tile, job.update.key_loadings, gain, job.update.gain_stride}
         .Keys();
     if (rows.value_element_stride_bytes != ElementBytes(kType)) {
       TransposedValues<kType, kLayout>(job, move, spread, tile);
       continue;
     }
-    PointAtPlane(rows, false, tile);
+    PointAtPlane(rows, job.update, false, tile);
     TilePlane<kType, kLayout, kStream>{
-        job, move, spread, tile, gain + elements, job.update.gain_stride}
+        job, move, spread, tile, job.update.value_loadings, gain + elements, job.update.gain_stride}
         .Elements(0, elements);
   }
 }
@@ -468,9 +476,7 @@ void CompleteRows(const RotationTable& table, const RowRotations& rotations, con
   KVC_ASSERT(update.gain_stride >= 2 * rows.row_elements());
   const bool no_gain = scalar::NoGain(update, 2 * rows.row_elements());
   for (std::size_t i = 0; i < rows.row_count; ++i) {
-    if (no_gain || scalar::AllZero(update.loadings + rows.rows[i] * update.rank, update.rank)) {
-      PlaceRow(table, rows, i);
-    }
+    if (no_gain || scalar::NoLoadings(update, rows.rows[i])) PlaceRow(table, rows, i);
   }
   if (no_gain) return;
   HWY_DYNAMIC_DISPATCH(CompleteKernel)({table, rotations, rows, update});

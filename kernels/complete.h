@@ -3,19 +3,19 @@
 //
 // R(p) is the model's rotation by p positions. A chunk of T rows is stored for origin 0 (row t's
 // key is rotated for position t) and starts at position δ of the prompt. With U_t the loadings of
-// row t and g = [g_K | g_V] the gain, un-rotated:
+// row t, those of its key and those of its value, and g = [g_K | g_V] the gain, un-rotated:
 //
-//   value = round(stored value + U_t g_V)
-//   key   = round(R(δ) [stored key + R(t) U_t g_K])      equal to R(δ) stored + R(δ + t) U_t g_K
+//   value = round(stored value + U^V_t g_V)
+//   key   = round(R(δ) [stored key + R(t) U^K_t g_K])    equal to R(δ) stored + R(δ + t) U^K_t g_K
 //
 // The first form costs as many operations as the second and its angles per row depend on the
 // chunk's length alone: one RowRotations serves every chunk, layer and request of a model.
 // Elements outside the rotary part are corrected without a rotation. Arithmetic is fp32, with one
 // rounding to nearest even; a NaN becomes the one quiet NaN of its type.
 //
-// A row whose loadings are all zero, and every row where the gain is, gets bit for bit what
-// RotateRows() and CopyBytes() give; all else is equal bit for bit to the reference (same order of
-// fused operations; the test runs both over one table of cases).
+// A row whose loadings are all zero, both its key's and its value's, and every row where the gain
+// is, gets bit for bit what RotateRows() and CopyBytes() give; all else is equal bit for bit to the
+// reference (same order of fused operations; the test runs both over one table of cases).
 //
 // For a device: ChunkRows and CompletionUpdate are plain pointers and counts, then into device
 // memory, and with the four arrays of RotationTable and RowRotations all that a kernel needs; a
@@ -79,8 +79,10 @@ struct ChunkRows {
 };
 
 struct CompletionUpdate {
-  std::uint32_t rank = 0;           // 1 to kCompletionRankMax
-  const float* loadings = nullptr;  // U: [row of the chunk][rank]
+  std::uint32_t rank = 0;  // 1 to kCompletionRankMax
+  // U^K and U^V: [row of the chunk][rank]. Equal pointers are one set for both.
+  const float* key_loadings = nullptr;
+  const float* value_loadings = nullptr;
   // g: [rank][gain_stride], of which 2 * row_elements count, K beside V. Where the stride is a
   // multiple of 1024 and the rank above 8, rows of g fall into the same sets of a CPU's cache; 32
   // more are worth a tenth.

@@ -79,10 +79,12 @@ void Complete(benchmark::State& state, const KeyRowFormat& format, std::uint32_t
   const RotationTable table(Omega(format), kDelta);
   const RowRotations rotations(Omega(format), kRows);
   Chunk chunk(format, kRows);
-  const auto loadings = SmallNumbers(std::size_t{kRows} * rank);
+  const std::size_t plane_loadings = std::size_t{kRows} * rank;
+  const auto loadings = SmallNumbers(2 * plane_loadings);
   const std::size_t gain_stride = 2 * chunk.rows.row_elements() + padding;
   const auto gain = SmallNumbers(gain_stride * rank);
-  const CompletionUpdate update{rank, loadings.data(), gain.data(), gain_stride};
+  const CompletionUpdate update{rank, loadings.data(), loadings.data() + plane_loadings,
+                                gain.data(), gain_stride};
   OverTheWorkingSet(state, 2 * kRows * format.row_bytes(),
                     [&](const std::byte* from, std::byte* to, std::size_t) {
                       chunk.Set(from, to);

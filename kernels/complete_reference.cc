@@ -37,7 +37,6 @@ void CompleteRowsOf(const RotationTable& table, const RowRotations& rotations, c
   const bool no_gain = scalar::NoGain(update, 2 * elements);
   for (std::size_t i = 0; i < job.row_count; ++i) {
     const std::size_t row = job.rows[i];
-    const float* loadings = update.loadings + row * update.rank;
     const std::byte* key = job.stored_keys + row * job.format.row_bytes();
     const std::byte* value = job.stored_values + row * job.format.row_bytes();
     std::byte* to_key = job.keys + job.cells[i] * job.key_stride_bytes;
@@ -45,7 +44,7 @@ void CompleteRowsOf(const RotationTable& table, const RowRotations& rotations, c
     const auto value_cell = [&](std::size_t e) {
       return to_value + e * job.value_element_stride_bytes;
     };
-    if (no_gain || scalar::AllZero(loadings, update.rank)) {
+    if (no_gain || scalar::NoLoadings(update, row)) {
       RotateRowsReference(job.format, table, key, to_key, 1, job.format.row_bytes());
       for (std::size_t e = 0; e < elements; ++e) {
         std::memcpy(value_cell(e), value + e * kBytes, kBytes);
@@ -53,7 +52,9 @@ void CompleteRowsOf(const RotationTable& table, const RowRotations& rotations, c
       continue;
     }
     const auto correction = [&](std::size_t column) {
-      return scalar::Correction(loadings, update.gain + column, update.rank, update.gain_stride);
+      const float* loadings = column < elements ? update.key_loadings : update.value_loadings;
+      return scalar::Correction(loadings + row * update.rank, update.gain + column, update.rank,
+                                update.gain_stride);
     };
     const std::size_t angles = row * rotations.pair_count();
     ForEveryElement(

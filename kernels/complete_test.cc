@@ -49,7 +49,7 @@ class Work {
     FillWithKeys(format, kChunkRows, keys_.data());
     FillWithKeys(format, kChunkRows, values_.data());
     rows.format = format;
-    loadings = Numbers(std::size_t{kChunkRows} * rank, 1);
+    loadings = Numbers(std::size_t{2} * kChunkRows * rank, 1);
     // Rows of the gain end in numbers that do not count.
     update.gain_stride = 2 * rows.row_elements() + rank % 3;
     gain = Numbers(update.gain_stride * rank, 2);
@@ -78,13 +78,25 @@ class Work {
     Buffer keys(cache_bytes_, misaligned_), values(cache_bytes_, misaligned_);
     rows.keys = keys.data();
     rows.values = values.data();
-    update.loadings = loadings.data();
+    update.key_loadings = loadings.data();
+    update.value_loadings = loadings.data() + loadings.size() / 2;
     update.gain = gain.data();
     complete(table, rotations, rows, update);
     std::vector<std::byte> bytes = keys.bytes();
     const std::vector<std::byte> behind = values.bytes();
     bytes.insert(bytes.end(), behind.begin(), behind.end());
     return bytes;
+  }
+
+  // U_t g in one column, exact.
+  double Correction(std::size_t row, std::size_t column) const {
+    const std::size_t rank = update.rank;
+    const bool of_value = column >= rows.row_elements();
+    const float* u = loadings.data() + (of_value ? loadings.size() / 2 : 0) + row * rank;
+    double sum = 0;
+    for (std::size_t k = 0; k < rank; ++k)
+      sum += double{u[k]} * gain[k * update.gain_stride + column];
+    return sum;
   }
 
   std::byte* stored_keys() { return keys_.data(); }
@@ -101,7 +113,8 @@ class Work {
   RowRotations rotations;
   ChunkRows rows;
   CompletionUpdate update;
-  std::vector<float> loadings, gain;
+  std::vector<float> loadings;  // the keys', then the values'
+  std::vector<float> gain;
 
  private:
   Buffer keys_, values_;
@@ -182,10 +195,35 @@ TEST_F(CompleteTest, ARowWithoutLoadingsAmongOthersIsPlacedAndTheOthersAreCorrec
     Work work(format, 5, 3, kChunkRows, Where::kInOneRun);
     for (const std::size_t row : {0u, 1u, 7u, 9u, 22u, 23u}) {
       std::fill_n(work.loadings.begin() + static_cast<std::ptrdiff_t>(3 * row), 3, 0.0F);
+      std::fill_n(work.loadings.begin() + static_cast<std::ptrdiff_t>(3 * (kChunkRows + row)), 3,
+                  0.0F);
       std::memset(work.stored_values() + row * format.row_bytes(), 0xFF, format.row_bytes());
     }
     const auto expected = work.Run(CompleteRowsReference);
     OnEveryTarget([&] { ASSERT_TRUE(work.Run(CompleteRows) == expected) << Describe(format); });
+  }
+}
+
+// One of its planes alone has loadings: the other one's bytes stay as they are in value, whatever
+// they pass through.
+TEST_F(CompleteTest, LoadingsOfKeysAloneLeaveValuesAndTheOtherWayRound) {
+  for (const bool keys : {true, false}) {
+    for (const KeyRowFormat& format : Formats()) {
+      for (const Where where : {Where::kInOneRun, Where::kTransposed}) {
+        Work work(format, 5, 3, kChunkRows, where), none(format, 5, 3, kChunkRows, where);
+        const auto half = static_cast<std::ptrdiff_t>(work.loadings.size() / 2);
+        std::fill_n(work.loadings.begin() + (keys ? half : 0), half, 0.0F);
+        std::fill(none.loadings.begin(), none.loadings.end(), 0.0F);
+        const auto expected = work.Run(CompleteRowsReference);
+        const auto placed = none.Run(CompleteRowsReference);
+        const auto middle = static_cast<std::ptrdiff_t>(placed.size() / 2);
+        EXPECT_EQ(std::equal(placed.begin(), placed.begin() + middle, expected.begin()), !keys);
+        EXPECT_EQ(std::equal(placed.begin() + middle, placed.end(), expected.begin() + middle),
+                  keys)
+            << Describe(format);
+        OnEveryTarget([&] { ASSERT_TRUE(work.Run(CompleteRows) == expected) << Describe(format); });
+      }
+    }
   }
 }
 
@@ -235,8 +273,9 @@ TEST_F(CompleteTest, RankOneByHand) {
     const RowRotations rotations(std::span(&quarter, 1), 3);
     const float keys[] = {0, 0, 0, 0, 3, 4};
     const float values[] = {0, 0, 0, 0, 1, 2};
-    const float loadings[] = {9, 9, 0.5F};
-    const float gain[] = {2, -1, 8, 6};
+    const float key_loadings[] = {9, 9, 0.5F};
+    const float value_loadings[] = {9, 9, 0.25F};
+    const float gain[] = {2, -1, 16, 12};
     const std::uint32_t row = 2;  // A quarter turn: (1, -0.5) becomes (0.5, 1).
     const std::uint32_t cell = 1;
     float key[4] = {7, 7, 7, 7};
@@ -253,7 +292,7 @@ TEST_F(CompleteTest, RankOneByHand) {
     rows.key_stride_bytes = rows.value_stride_bytes = 8;
     rows.value_element_stride_bytes = 4;
     OnEveryTarget([&] {
-      CompleteRows(half_turn, rotations, rows, {1, loadings, gain, 4});
+      CompleteRows(half_turn, rotations, rows, {1, key_loadings, value_loadings, gain, 4});
       EXPECT_NEAR(key[2], -3.5F, 2e-6F);
       EXPECT_NEAR(key[3], -5.0F, 2e-6F);
       EXPECT_EQ(value[2], 5);
@@ -298,13 +337,8 @@ TEST_F(CompleteTest, TheReferenceIsTheOtherFormOfTheFormulaWithinOneRounding) {
       return std::abs(got - truth) <= ulp * std::abs(truth) + 0x1p-19 * norm + 0x1p-25;
     };
     for (std::size_t row = 0; row < kChunkRows; ++row) {
-      std::vector<double> correction(2 * elements, 0);
-      for (std::size_t k = 0; k < kRank; ++k) {
-        for (std::size_t e = 0; e < 2 * elements; ++e) {
-          correction[e] +=
-              double{work.loadings[row * kRank + k]} * work.gain[k * work.update.gain_stride + e];
-        }
-      }
+      std::vector<double> correction;
+      for (std::size_t e = 0; e < 2 * elements; ++e) correction.push_back(work.Correction(row, e));
       const std::byte* key = cache.data() + (17 + row) * format.row_bytes();
       const std::byte* value = key + cache.size() / 2;
       for (std::size_t head = 0; head < format.head_count; ++head) {
@@ -368,12 +402,8 @@ TEST_F(CompleteTest, MeasuringGivesBackWhatWasAdded) {
     });
     for (std::size_t row = 0; row < kChunkRows; ++row) {
       for (std::size_t e = 0; e < columns; ++e) {
-        double added = 0;
-        for (std::size_t k = 0; k < kRank; ++k) {
-          added +=
-              double{work.loadings[row * kRank + k]} * work.gain[k * work.update.gain_stride + e];
-        }
-        ASSERT_NEAR(residuals[row * columns + e], added, 5e-5) << Describe(format);
+        ASSERT_NEAR(residuals[row * columns + e], work.Correction(row, e), 5e-5)
+            << Describe(format);
       }
     }
   }

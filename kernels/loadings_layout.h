@@ -1,8 +1,9 @@
 // Where a block's loadings lie: behind its planes, from the next multiple of 64 bytes on, all fp32:
 //
-//   [layer, then the mean over layers] { [row][rank] loadings | 1 residue }
+//   [plane, then the mean over planes] { [row][rank] loadings | 1 residue }
 //
-// A layer is two planes, K and V; the mean is what rows are chosen by (align/complete/loadings.h).
+// A layer is two planes, K and V, in the order of a block's planes; the mean is what rows are
+// chosen by (align/complete/loadings.h). Version 1 had one for both planes of a layer.
 // Written by workers, checked by the daemon, read in place by clients: whoever computes an offset
 // does it here. Thread safety: pure functions.
 
@@ -15,17 +16,18 @@
 namespace kvcommons {
 
 // Of the layout above. Another version is never read, only passed over.
-inline constexpr std::uint32_t kLoadingsVersion = 1;
+inline constexpr std::uint32_t kLoadingsVersion = 2;
 inline constexpr std::uint32_t kMaxLoadingsRank = 64;
 inline constexpr std::size_t kLoadingsAlignment = 64;
 
 struct LoadingsLayout {
-  std::size_t layers = 0;  // of the model
+  std::size_t planes = 0;  // of the model: two a layer
   std::size_t rows = 0;
   std::uint32_t rank = 0;  // 0: none
 
-  std::size_t LayerFloats() const { return rows * rank + 1; }
-  std::size_t Bytes() const { return rank == 0 ? 0 : (layers + 1) * LayerFloats() * sizeof(float); }
+  std::size_t mean() const { return planes; }  // behind the planes
+  std::size_t PlaneFloats() const { return rows * rank + 1; }
+  std::size_t Bytes() const { return rank == 0 ? 0 : (planes + 1) * PlaneFloats() * sizeof(float); }
 
   // From the block's first byte to its loadings.
   static std::size_t OffsetBytes(std::size_t plane_bytes) {
@@ -36,12 +38,12 @@ struct LoadingsLayout {
     return loadings_bytes == 0 ? plane_bytes : OffsetBytes(plane_bytes) + loadings_bytes;
   }
 
-  // `loadings`: the first float of all layers. REQUIRES: rank > 0, layer <= layers: the mean.
-  std::span<const float> Layer(const float* loadings, std::size_t layer) const {
-    return {loadings + layer * LayerFloats(), rows * rank};
+  // `loadings`: the first float of all planes. REQUIRES: rank > 0, plane <= mean().
+  std::span<const float> Plane(const float* loadings, std::size_t plane) const {
+    return {loadings + plane * PlaneFloats(), rows * rank};
   }
-  float Residue(const float* loadings, std::size_t layer) const {
-    return loadings[layer * LayerFloats() + rows * rank];
+  float Residue(const float* loadings, std::size_t plane) const {
+    return loadings[plane * PlaneFloats() + rows * rank];
   }
 };
 

@@ -10,17 +10,17 @@
 namespace kvcommons {
 namespace {
 
-TEST(LoadingsLayoutTest, EveryLayerAndTheMeanHaveTheirRowsAndThenTheirResidue) {
-  const LoadingsLayout layout{.layers = 3, .rows = 4, .rank = 2};
-  ASSERT_EQ(layout.Bytes(), (3u + 1) * (4 * 2 + 1) * 4);
+TEST(LoadingsLayoutTest, EveryPlaneAndTheMeanHaveTheirRowsAndThenTheirResidue) {
+  const LoadingsLayout layout{.planes = 6, .rows = 4, .rank = 2};
+  ASSERT_EQ(layout.Bytes(), (6u + 1) * (4 * 2 + 1) * 4);
   std::vector<float> floats(layout.Bytes() / sizeof(float));
   std::iota(floats.begin(), floats.end(), 0.0f);
   float next = 0;
-  for (std::size_t layer = 0; layer <= 3; ++layer) {
-    const auto values = layout.Layer(floats.data(), layer);
+  for (std::size_t plane = 0; plane <= layout.mean(); ++plane) {
+    const auto values = layout.Plane(floats.data(), plane);
     ASSERT_EQ(values.size(), 8u);
     for (const float value : values) EXPECT_EQ(value, next++);
-    EXPECT_EQ(layout.Residue(floats.data(), layer), next++);
+    EXPECT_EQ(layout.Residue(floats.data(), plane), next++);
   }
   EXPECT_EQ(next, static_cast<float>(floats.size()));
 }
@@ -34,7 +34,7 @@ TEST(LoadingsLayoutTest, LoadingsBeginAtTheNextMultipleOf64) {
 }
 
 TEST(LoadingsLayoutTest, ABlockWithoutLoadingsIsItsPlanesAlone) {
-  EXPECT_EQ((LoadingsLayout{.layers = 3, .rows = 4, .rank = 0}).Bytes(), 0u);
+  EXPECT_EQ((LoadingsLayout{.planes = 6, .rows = 4, .rank = 0}).Bytes(), 0u);
   EXPECT_EQ(LoadingsLayout::BlockBytes(65, 0), 65u);
 }
 

@@ -33,6 +33,13 @@ inline bool AllZero(const float* values, std::size_t count) {
   return std::all_of(values, values + count, [](float value) { return value == 0; });
 }
 
+// Whether row `row` of the chunk is placed as it is stored.
+inline bool NoLoadings(const CompletionUpdate& update, std::size_t row) {
+  const std::size_t at = row * update.rank;
+  return AllZero(update.key_loadings + at, update.rank) &&
+         AllZero(update.value_loadings + at, update.rank);
+}
+
 // Stops at the first number that is not zero, which is mostly the first.
 inline bool NoGain(const CompletionUpdate& update, std::size_t columns) {
   for (std::size_t k = 0; k < update.rank; ++k) {

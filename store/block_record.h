@@ -51,7 +51,7 @@ struct BlockRecord {
   Checksum128 checksum;
 
   LoadingsLayout loadings() const {
-    return {planes.plane_count() / 2, tokens.size(),
+    return {planes.plane_count(), tokens.size(),
             loadings_version == kLoadingsVersion ? loadings_rank : 0};
   }
   std::size_t plane_bytes() const { return planes.BlockBytes(tokens.size()); }

@@ -145,7 +145,7 @@ BlockRecord WithLoadings(std::uint32_t rank) {
   record.loadings_version = kLoadingsVersion;
   record.loadings_rank = rank;
   record.loadings_bytes = static_cast<std::uint32_t>(
-      LoadingsLayout{.layers = 2, .rows = record.tokens.size(), .rank = rank}.Bytes());
+      LoadingsLayout{.planes = 4, .rows = record.tokens.size(), .rank = rank}.Bytes());
   return record;
 }
 
@@ -158,7 +158,7 @@ TEST(BlockRecordTest, LoadingsAreRememberedAndCountAsBytesOfTheBlock) {
   EXPECT_EQ(decoded->loadings_bytes, record.loadings_bytes);
   EXPECT_EQ(decoded->loadings().rank, 4u);
   EXPECT_EQ(record.plane_bytes(), 5u * (16 + 17 + 18 + 19));
-  EXPECT_EQ(decoded->block_bytes(), 384u + (2 + 1) * (5 * 4 + 1) * 4);  // two layers, their mean
+  EXPECT_EQ(decoded->block_bytes(), 384u + (4 + 1) * (5 * 4 + 1) * 4);  // two layers, their mean
 }
 
 TEST(BlockRecordTest, ARecordWithoutLoadingsIsStillWrittenInTheFirstFormat) {

@@ -164,12 +164,16 @@ Result<CanonicalChunk> CanonicalMaker::Make(std::span<const TokenId> tokens) {
   if (count > 1) {
     auto mean_loadings = MeanLoadings(learned_layers);
     if (!mean_loadings) return Fail(mean_loadings.error());
-    learned_layers.push_back(std::move(*mean_loadings));
-    chunk.rank = learned_layers[0].rank;
+    chunk.rank = mean_loadings->rank;
+    const auto add = [&chunk](const PlaneLoadings& plane) {
+      chunk.loadings.insert(chunk.loadings.end(), plane.u.begin(), plane.u.end());
+      chunk.loadings.push_back(plane.residue);
+    };
     for (const LayerLoadings& layer : learned_layers) {
-      chunk.loadings.insert(chunk.loadings.end(), layer.values.begin(), layer.values.end());
-      chunk.loadings.push_back(layer.residue);
+      add(layer.keys);
+      add(layer.values);
     }
+    add(*mean_loadings);
   }
   chunk.prepare_ms = MsSince(clock, start_ns);
   return chunk;

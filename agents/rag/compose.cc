@@ -1,6 +1,7 @@
 #include "agents/rag/compose.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <numeric>
 #include <utility>
@@ -8,21 +9,40 @@
 #include "agents/engine/cache_memory.h"
 #include "agents/engine/elapsed.h"
 #include "align/complete/complete.h"
+#include "align/complete/loadings.h"
 #include "align/complete/shift.h"
 #include "kernels/complete.h"
+#include "kernels/loadings_layout.h"
 
 namespace kvcommons {
 namespace {
 
 constexpr double kAnchorShare = 0.15;  // QCFuse's (specs: selective recompute §C.3)
 
+constexpr std::uint32_t kPlanesOfLayer = 2;  // keys and values
+
 // Layer 0 whole, and of layer 1 its query, key and value projections: 0.156 of a layer's
 // multiplications in SmolLM2-135M, which is what this is charged by for every model so far.
 constexpr double kCheckCostLayers = 1.156;
 
-// Floats from one layer's loadings to the next.
-std::size_t LayerStride(const ChunkPart& part, std::uint32_t rank) {
-  return std::size_t{part.block_tokens} * rank + 1;
+// U of a plane for a whole chunk, gathered from its parts: [row][rank]; the mean's where `plane` is
+// the number of planes.
+std::vector<float> LoadingsOfChunk(const ModelProfile& profile, const ComposeChunk& chunk,
+                                   std::size_t plane) {
+  std::vector<float> loadings;
+  for (const ChunkPart& part : chunk.parts) {
+    const LoadingsLayout layout{profile.planes().plane_count(), part.block_tokens, chunk.rank};
+    const std::span<const float> rows = layout.Plane(part.loadings, plane);
+    loadings.insert(loadings.end(), rows.begin(), rows.end());
+  }
+  return loadings;
+}
+
+// Of all parts alike.
+float ResidueOfChunk(const ModelProfile& profile, const ComposeChunk& chunk, std::size_t plane) {
+  const ChunkPart& part = chunk.parts[0];
+  const LoadingsLayout layout{profile.planes().plane_count(), part.block_tokens, chunk.rank};
+  return layout.Residue(part.loadings, plane);
 }
 
 std::string Text(Position begin, Position end) {
@@ -313,25 +333,18 @@ Result<const Composer::CheckEvidence*> Composer::LookAtCheckLayer(bool with_atte
 }
 
 std::vector<ChunkLoadings> Composer::MeanLoadingsOfChunks() {
-  const std::size_t mean = engine_.profile().layer_count;
+  const ModelProfile& profile = engine_.profile();
+  const std::size_t mean = profile.planes().plane_count();
   std::vector<ChunkLoadings> loadings;
   for (std::size_t i = 0; i < prompt_.chunks.size(); ++i) {
     const ComposeChunk& chunk = prompt_.chunks[i];
+    const bool has_loadings = chunk.rank > 0;
     if (mean_loadings_.size() == i) {
-      std::vector<float> values;
-      for (std::size_t p = 0; p < chunk.parts.size() && chunk.rank > 0; ++p) {
-        const ChunkPart& part = chunk.parts[p];
-        const float* from = part.loadings + mean * LayerStride(part, chunk.rank);
-        values.insert(values.end(), from, from + std::size_t{part.block_tokens} * chunk.rank);
-      }
-      mean_loadings_.push_back(std::move(values));
+      mean_loadings_.push_back(has_loadings ? LoadingsOfChunk(profile, chunk, mean)
+                                            : std::vector<float>());
     }
-    ChunkLoadings one{chunk.rank, mean_loadings_[i], 0};
-    if (chunk.rank > 0) {
-      const ChunkPart& part = chunk.parts[0];
-      one.residue = part.loadings[(mean + 1) * LayerStride(part, chunk.rank) - 1];
-    }
-    loadings.push_back(one);
+    loadings.push_back(
+        {chunk.rank, mean_loadings_[i], has_loadings ? ResidueOfChunk(profile, chunk, mean) : 0});
   }
   return loadings;
 }
@@ -377,43 +390,56 @@ void Composer::Complete(const LayerView& view, std::size_t index,
                         const std::vector<std::size_t>& selected, ComposeReport& report) {
   const ComposeChunk& chunk = prompt_.chunks[index];
   if (chunk.rank == 0) {
-    ++report.left_without_loadings;
+    report.left_without_loadings += kPlanesOfLayer;
     return;
   }
   const ChunkInLayer in_layer(view, engine_.profile(), rotations_, chunk);
   const std::vector<float> residuals = Measure(in_layer, index, selected);
-  const auto loadings_of = [&](const ChunkPart& part) {
-    return part.loadings + view.layer * LayerStride(part, chunk.rank);
-  };
-  std::vector<float> chunk_loadings;
-  for (const ChunkPart& part : chunk.parts) {
-    const float* u = loadings_of(part);
-    chunk_loadings.insert(chunk_loadings.end(), u, u + std::size_t{part.block_tokens} * chunk.rank);
+  const auto columns = static_cast<std::uint32_t>(view.row_elements);
+  const std::size_t stride = kPlanesOfLayer * view.row_elements;
+  const std::vector<double> doubts = FirstRowDoubts(chunk.rows());
+  std::array<std::vector<float>, kPlanesOfLayer> loadings;  // of keys and of values
+  std::vector<float> gain(chunk.rank * stride, 0);
+  bool corrects = false;
+  for (std::size_t plane = 0; plane < kPlanesOfLayer; ++plane) {
+    const std::size_t section = kPlanesOfLayer * view.layer + plane;
+    loadings[plane] = LoadingsOfChunk(engine_.profile(), chunk, section);
+    CompletionInput input;
+    input.residue = ResidueOfChunk(engine_.profile(), chunk, section);
+    std::vector<float> measured;
+    std::vector<double> own_variance;
+    for (const std::size_t row : selected) {
+      const float* u = &loadings[plane][row * chunk.rank];
+      measured.insert(measured.end(), u, u + chunk.rank);
+      const double shared = std::inner_product(u, u + chunk.rank, u, 0.0);
+      own_variance.push_back(doubts[row] * (shared + double{input.residue}));
+    }
+    input.rank = chunk.rank;
+    input.loadings = measured;
+    input.residuals = residuals;
+    input.first_column = static_cast<std::uint32_t>(plane) * columns;
+    input.columns = columns;
+    input.stride = static_cast<std::uint32_t>(stride);
+    input.own_variance = own_variance;
+    const Result<Completion> completion = CompleteResiduals(input);
+    // Shapes are ours; numbers that are not finite leave the plane alone.
+    if (!completion || completion->outcome == CompletionOutcome::kWorse) {
+      ++report.left_worse;
+      continue;
+    }
+    if (completion->outcome == CompletionOutcome::kTooFewRows) {
+      ++report.left_few_rows;
+      continue;
+    }
+    ++report.corrected;
+    corrects = true;
+    const float share = plane == 0 ? KeyShare(selected.size()) : 1;
+    for (std::size_t i = 0; i < completion->gain.size(); ++i) {
+      gain[i / columns * stride + input.first_column + i % columns] = share * completion->gain[i];
+    }
   }
-  std::vector<float> measured_loadings;
-  for (const std::size_t row : selected) {
-    const float* u = &chunk_loadings[row * chunk.rank];
-    measured_loadings.insert(measured_loadings.end(), u, u + chunk.rank);
-  }
-  CompletionInput input;
-  input.rank = chunk.rank;
-  input.loadings = measured_loadings;
-  input.residue = loadings_of(chunk.parts[0])[LayerStride(chunk.parts[0], chunk.rank) - 1];
-  input.residuals = residuals;
-  input.columns = 2 * view.row_elements;
-  Result<Completion> completion = CompleteResiduals(input);
-  // Shapes are ours; numbers that are not finite leave the chunk alone.
-  if (!completion || completion->outcome == CompletionOutcome::kWorse) {
-    ++report.left_worse;
-    return;
-  }
-  if (completion->outcome == CompletionOutcome::kTooFewRows) {
-    ++report.left_few_rows;
-    return;
-  }
-  ++report.corrected;
-  ShareKeys(completion->gain, chunk.rank, selected.size());
-  const std::vector<std::uint8_t> wild = WildRows(chunk_loadings, chunk.rank);
+  if (!corrects) return;
+  const std::vector<std::uint8_t> wild = WildRows(loadings[0], loadings[1], chunk.rank);
   std::vector<std::size_t> rows;
   for (std::size_t row = 0, next = 0; row < wild.size(); ++row) {
     if (next < selected.size() && selected[next] == row) {
@@ -426,7 +452,7 @@ void Composer::Complete(const LayerView& view, std::size_t index,
     }
     rows.push_back(row);
   }
-  in_layer.Correct(rows, chunk.rank, chunk_loadings, std::move(completion->gain));
+  in_layer.Correct(rows, {chunk.rank, loadings[0], loadings[1]}, std::move(gain));
   report.corrected_rows += rows.size();
 }
 
@@ -436,16 +462,16 @@ void Composer::Shift(const LayerView& view, std::size_t index,
   const ChunkInLayer in_layer(view, engine_.profile(), rotations_, prompt_.chunks[index]);
   const auto mean = MeanResidual(Measure(in_layer, index, selected), 2 * view.row_elements);
   if (!mean) {  // Shapes are ours: numbers that are not finite.
-    ++report.left_worse;
+    report.left_worse += kPlanesOfLayer;
     return;
   }
   if (mean->empty()) {
-    ++report.left_few_rows;
+    report.left_few_rows += kPlanesOfLayer;
     return;
   }
-  ++report.corrected;
+  report.corrected += kPlanesOfLayer;
   const std::vector<std::size_t> rows = ShiftedRows(loadings);
-  in_layer.Correct(rows, kShiftRank, loadings, ShiftGain(*mean));
+  in_layer.Correct(rows, {kShiftRank, loadings, loadings}, ShiftGain(*mean));
   report.corrected_rows += rows.size();
 }
 
@@ -463,6 +489,7 @@ Result<ComposeReport> Composer::Run(const ComposerOptions& options) {
   request.budget = options.budget;
   request.seed = options.seed;
   request.check_cost_layers = kCheckCostLayers;
+  request.whole_depth = true;  // llama.cpp computes a batch to its end.
   report.reused = static_cast<std::uint32_t>(request.reused_rows());
   const SelectNeeds needs = (*rule)->Needs(request.layer_count);
   if (!needs.question_layers.empty()) {
@@ -489,7 +516,6 @@ Result<ComposeReport> Composer::Run(const ComposerOptions& options) {
   const auto placing = BeginToPlace(options);
   if (!placing) return Fail(placing.error());
   StreamingPlace* const stream = placing->get();
-  request.whole_depth = true;  // llama.cpp computes a batch to its end.
   report.place_ms = MsSince(clock, place_ns);
   const bool looks = report.budget_auto ? report.budget_auto->looks_at_question
                                         : PaysToLookAtQuestion(request, needs);

@@ -61,8 +61,8 @@ struct ComposeReport {
   std::vector<double> stall_ms;
   double ttft_ms = 0;  // all of the above once
 
-  // Chunk-layers that completion corrected, residual or the rule's own, and those that it left
-  // alone: its guards, no probes, or no loadings.
+  // Planes (keys, values) of a layer of a chunk that completion corrected, residual or the rule's
+  // own, and those that it left alone: its guards, no probes, or no loadings.
   std::uint32_t corrected = 0, left_few_rows = 0, left_worse = 0, left_without_loadings = 0;
   // Summed over layers: rows that were corrected, and those of the same chunks too wild for it.
   std::uint64_t corrected_rows = 0, left_wild_rows = 0;

@@ -77,15 +77,16 @@ std::vector<float> ChunkInLayer::Measure(std::span<const std::size_t> rows) cons
   return residuals;
 }
 
-void ChunkInLayer::Correct(std::span<const std::size_t> rows, std::uint32_t rank,
-                           std::span<const float> loadings, std::vector<float> gain) const {
+void ChunkInLayer::Correct(std::span<const std::size_t> rows, const RowLoadings& loadings,
+                           std::vector<float> gain) const {
   std::size_t turned = 0;
   ForParts(rows, [&](std::size_t first, const ChunkRows& some) {
-    TurnKeys(static_cast<Position>(first - turned), rank, gain.data());
+    TurnKeys(static_cast<Position>(first - turned), loadings.rank, gain.data());
     turned = first;
-    CompleteRows(
-        to_prompt_, rotations_, some,
-        {rank, loadings.data() + first * rank, gain.data(), std::size_t{2} * view_.row_elements});
+    const std::size_t at = first * loadings.rank;
+    CompleteRows(to_prompt_, rotations_, some,
+                 {loadings.rank, loadings.keys.data() + at, loadings.values.data() + at,
+                  gain.data(), std::size_t{2} * view_.row_elements});
   });
 }
 

@@ -23,7 +23,7 @@ namespace kvcommons {
 struct ChunkPart {
   const std::byte* planes = nullptr;  // keys rotated for their place in the chunk
   std::uint32_t block_tokens = 0;     // rows of the block, all of them the chunk's
-  // A layer after the other, then their mean: [row][rank], then the residue. Null: none.
+  // As kernels/loadings_layout.h has it. Null: none.
   const float* loadings = nullptr;
 };
 
@@ -41,6 +41,12 @@ ComposeChunk ViewOf(const CanonicalChunk& chunk, Position begin);
 ChunkRows RowsOf(const LayerView& view, const ModelProfile& profile, const ChunkPart& part,
                  std::span<const std::uint32_t> rows, std::span<const std::uint32_t> cells);
 
+// U of one layer: [row][rank], of all rows of a chunk.
+struct RowLoadings {
+  std::uint32_t rank = 0;
+  std::span<const float> keys, values;
+};
+
 // One layer of a chunk. Its rows are counted from 0 on and ascend; keys are un-rotated.
 class ChunkInLayer {
  public:
@@ -52,10 +58,9 @@ class ChunkInLayer {
   // What the engine holds minus what is stored: [row][keys beside values].
   std::vector<float> Measure(std::span<const std::size_t> rows) const;
 
-  // Writes the stored rows plus U g. `loadings` U: [row][rank], of all rows of the chunk; `gain` g:
-  // [rank][keys beside values].
-  void Correct(std::span<const std::size_t> rows, std::uint32_t rank,
-               std::span<const float> loadings, std::vector<float> gain) const;
+  // Writes the stored rows plus U g. `gain` g: [rank][keys beside values].
+  void Correct(std::span<const std::size_t> rows, const RowLoadings& loadings,
+               std::vector<float> gain) const;
 
  private:
   // Calls `visit(first row of the part, ChunkRows)` for every part that has some of `rows`.

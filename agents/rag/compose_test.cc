@@ -232,7 +232,7 @@ TEST_F(ComposeShift, RowsThatWereNotRecomputedAreMovedByTheMeanResidualOfTheirPr
   const std::vector<std::byte> moved = RowsAfter({"shift", 0.3, false, 1}, &report);
   const std::uint32_t layers = engine_->profile().layer_count;
   EXPECT_GT(report.recomputed, 20U);
-  EXPECT_EQ(report.corrected, 3 * (layers - 1));
+  EXPECT_EQ(report.corrected, 3 * 2 * (layers - 1));
   EXPECT_EQ(report.corrected_rows, std::uint64_t{kRows - report.recomputed} * (layers - 1));
   EXPECT_EQ(report.deviation.size(), 3U);
 
@@ -285,8 +285,8 @@ TEST_F(ComposeShift, AChunkWithoutProbesIsLeftAlone) {
   const std::vector<std::byte> moved = RowsAfter({"shift", 0.05, false, 1}, &report);
   const std::uint32_t layers = engine_->profile().layer_count;
   ASSERT_EQ(report.recomputed, 1U);
-  EXPECT_EQ(report.corrected, layers - 1);
-  EXPECT_EQ(report.left_few_rows, 2 * (layers - 1));
+  EXPECT_EQ(report.corrected, 2 * (layers - 1));
+  EXPECT_EQ(report.left_few_rows, 2 * 2 * (layers - 1));
   EXPECT_EQ(report.corrected_rows, std::uint64_t{kChunkRows - 1} * (layers - 1));
   std::uint32_t alone = 0;
   for (std::uint32_t first = 0; first < kRows; first += kChunkRows) {
@@ -311,7 +311,7 @@ TEST_F(ComposeShift, ResidualCompletionTakesItsPlace) {
   // One probe moves its chunk, and is too few for the other.
   EXPECT_GT(own.corrected, 0U);
   EXPECT_EQ(residual.corrected, 0U);
-  EXPECT_EQ(residual.left_few_rows, 3 * (engine_->profile().layer_count - 1));
+  EXPECT_EQ(residual.left_few_rows, 3 * 2 * (engine_->profile().layer_count - 1));
 }
 
 // The same rows and loadings in blocks of `block_tokens`.

@@ -13,6 +13,7 @@
 #include "agents/engine/teacher_force.h"
 #include "agents/rag/decode_repair.h"
 #include "align/complete/loadings.h"
+#include "kernels/loadings_layout.h"
 
 namespace kvcommons {
 namespace {
@@ -114,7 +115,8 @@ Result<FidelityBench> FidelityBench::Create(Engine& engine, const FidelityOption
                             {"prefaces", {bench.system_, *sinks, bench.neutral_}},
                             {"passages", options.passages},
                             {"preface_tokens", options.preface_tokens},
-                            {"rank", kLoadingsRank}};
+                            {"rank", kLoadingsRank},
+                            {"loadings", kLoadingsVersion}};
     auto kept = KeptChunks::Open(options.chunks_path, Digest(made_with));
     if (!kept) return Fail(kept.error());
     bench.kept_ = std::move(*kept);

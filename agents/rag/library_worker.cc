@@ -34,16 +34,15 @@ void WriteLibraryBlock(const PlaneLayout& planes, const CanonicalChunk& chunk, P
                 count * row_bytes);
   }
   if (chunk.rank == 0) return;
-  const std::size_t layers = planes.plane_count() / 2;
-  const LoadingsLayout whole{layers, rows, chunk.rank}, block{layers, count, chunk.rank};
+  const LoadingsLayout whole{planes.plane_count(), rows, chunk.rank};
   std::byte* next = destination + LoadingsLayout::OffsetBytes(planes.BlockBytes(count));
-  for (std::size_t layer = 0; layer <= layers; ++layer) {  // The last is the mean.
-    const auto loadings = whole.Layer(chunk.loadings.data(), layer)
+  for (std::size_t plane = 0; plane <= whole.mean(); ++plane) {
+    const auto loadings = whole.Plane(chunk.loadings.data(), plane)
                               .subspan(first * chunk.rank, std::size_t{count} * chunk.rank);
-    const float residue = whole.Residue(chunk.loadings.data(), layer);
+    const float residue = whole.Residue(chunk.loadings.data(), plane);
     std::memcpy(next, loadings.data(), loadings.size_bytes());
     std::memcpy(next + loadings.size_bytes(), &residue, sizeof residue);
-    next += block.LayerFloats() * sizeof(float);
+    next += loadings.size_bytes() + sizeof residue;
   }
 }
 

@@ -8,7 +8,7 @@ namespace kvcommons {
 namespace {
 
 // Two layers of rows of 3 bytes; byte and loading say where they belong.
-constexpr std::size_t kRows = 10, kLayers = 2;
+constexpr std::size_t kRows = 10, kPlanes = 4;
 
 CanonicalChunk MakeChunk(const PlaneLayout& planes, std::uint32_t rank) {
   CanonicalChunk chunk;
@@ -20,11 +20,11 @@ CanonicalChunk MakeChunk(const PlaneLayout& planes, std::uint32_t rank) {
                           static_cast<std::byte>(16 * plane + row));
     }
   }
-  for (std::size_t layer = 0; layer <= kLayers && rank > 0; ++layer) {
+  for (std::size_t plane = 0; plane <= kPlanes && rank > 0; ++plane) {
     for (std::size_t i = 0; i < kRows * rank; ++i) {
-      chunk.loadings.push_back(static_cast<float>(100 * layer + i));
+      chunk.loadings.push_back(static_cast<float>(100 * plane + i));
     }
-    chunk.loadings.push_back(static_cast<float>(layer) + 0.5F);  // the residue
+    chunk.loadings.push_back(static_cast<float>(plane) + 0.5F);  // the residue
   }
   return chunk;
 }
@@ -33,7 +33,7 @@ TEST(WriteLibraryBlock, TakesTheRowsOfEveryPlaneAndTheirLoadings) {
   const PlaneLayout planes{{3, 3, 3, 3}};
   const CanonicalChunk chunk = MakeChunk(planes, 2);
   constexpr std::uint32_t kCount = 4;
-  const LoadingsLayout layout{kLayers, kCount, 2};
+  const LoadingsLayout layout{kPlanes, kCount, 2};
   std::vector<std::byte> block(
       LoadingsLayout::BlockBytes(planes.BlockBytes(kCount), layout.Bytes()));
   WriteLibraryBlock(planes, chunk, 5, kCount, block.data());
@@ -47,12 +47,12 @@ TEST(WriteLibraryBlock, TakesTheRowsOfEveryPlaneAndTheirLoadings) {
   std::memcpy(loadings.data(),
               block.data() + LoadingsLayout::OffsetBytes(planes.BlockBytes(kCount)),
               layout.Bytes());
-  for (std::size_t layer = 0; layer <= kLayers; ++layer) {
-    const auto values = layout.Layer(loadings.data(), layer);
+  for (std::size_t plane = 0; plane <= kPlanes; ++plane) {
+    const auto values = layout.Plane(loadings.data(), plane);
     for (std::size_t i = 0; i < values.size(); ++i) {
-      EXPECT_EQ(values[i], static_cast<float>(100 * layer + 10 + i));
+      EXPECT_EQ(values[i], static_cast<float>(100 * plane + 10 + i));
     }
-    EXPECT_EQ(layout.Residue(loadings.data(), layer), static_cast<float>(layer) + 0.5F);
+    EXPECT_EQ(layout.Residue(loadings.data(), plane), static_cast<float>(plane) + 0.5F);
   }
 }
 

@@ -22,13 +22,25 @@ Status Check(const CompletionInput& input) {
     return InvalidArgument("rank is " + std::to_string(input.rank) + "; the limit is 1 to " +
                            std::to_string(kMaxRank));
   }
-  if (input.columns < 1) return InvalidArgument("columns is 0; it must be at least 1");
+  if (input.columns < 1 || input.stride < input.columns ||
+      input.first_column > input.stride - input.columns) {
+    return InvalidArgument("columns is " + std::to_string(input.columns) + " from " +
+                           std::to_string(input.first_column) +
+                           " on; it is at least 1 and within the stride of " +
+                           std::to_string(input.stride));
+  }
   if (input.loadings.size() % input.rank != 0 ||
-      input.residuals.size() != input.loadings.size() / input.rank * input.columns) {
+      input.residuals.size() != input.loadings.size() / input.rank * input.stride) {
     return InvalidArgument("loadings has " + std::to_string(input.loadings.size()) +
                            " numbers and residuals " + std::to_string(input.residuals.size()) +
                            "; rows of " + std::to_string(input.rank) + " and of " +
-                           std::to_string(input.columns) + " do not match");
+                           std::to_string(input.stride) + " do not match");
+  }
+  if (!input.own_variance.empty() &&
+      input.own_variance.size() != input.loadings.size() / input.rank) {
+    return InvalidArgument("own_variance has " + std::to_string(input.own_variance.size()) +
+                           " rows; " + std::to_string(input.loadings.size() / input.rank) +
+                           " were measured");
   }
   if (!(input.shrinkage >= 0) || !(input.residue >= 0)) {
     return InvalidArgument("shrinkage is " + std::to_string(input.shrinkage) + ", residue " +
@@ -39,11 +51,15 @@ Status Check(const CompletionInput& input) {
 
 }  // namespace
 
-std::vector<std::uint8_t> WildRows(std::span<const float> loadings, std::uint32_t rank) {
-  KVC_ASSERT(rank > 0 && loadings.size() % rank == 0);
-  std::vector<double> variance(loadings.size() / rank, 0);
-  for (std::size_t i = 0; i < loadings.size(); ++i) {
-    variance[i / rank] += double{loadings[i]} * loadings[i];
+std::vector<std::uint8_t> WildRows(std::span<const float> key_loadings,
+                                   std::span<const float> value_loadings, std::uint32_t rank) {
+  KVC_ASSERT(rank > 0 && key_loadings.size() % rank == 0 &&
+             key_loadings.size() == value_loadings.size());
+  std::vector<double> variance(key_loadings.size() / rank, 0);
+  for (const std::span<const float> loadings : {key_loadings, value_loadings}) {
+    for (std::size_t i = 0; i < loadings.size(); ++i) {
+      variance[i / rank] += double{loadings[i]} * loadings[i];
+    }
   }
   std::vector<std::uint8_t> wild(variance.size(), 0);
   if (variance.empty()) return wild;
@@ -63,13 +79,21 @@ Result<Completion> CompleteResiduals(const CompletionInput& input) {
   const auto columns = static_cast<Index>(input.columns);
   Completion completion;
   if (rows < static_cast<Index>(kMinMeasuredRows)) return completion;
-  const Matrix u = Floats(input.loadings.data(), rows, rank).cast<double>();
-  const Matrix r = Floats(input.residuals.data(), rows, columns).cast<double>();
+  Matrix u = Floats(input.loadings.data(), rows, rank).cast<double>();
+  Matrix r = Floats(input.residuals.data(), rows, input.stride)
+                 .middleCols(input.first_column, columns)
+                 .cast<double>();
 
-  Matrix a = u.transpose() * u;  // [rank][rank]: the k×k form of U_S U_Sᵀ + σ I
   // A floor, so that rows fewer than the rank can be solved for, too.
-  const double sigma =
-      std::max(input.residue + input.shrinkage * a.trace() / static_cast<double>(rows), 1e-12);
+  const double sigma = std::max(
+      input.residue + input.shrinkage * u.squaredNorm() / static_cast<double>(rows), 1e-12);
+  for (Index row = 0; row < static_cast<Index>(input.own_variance.size()); ++row) {
+    const double own = input.own_variance[static_cast<std::size_t>(row)];
+    const double root_weight = std::sqrt(sigma / (sigma + own));
+    u.row(row) *= root_weight;
+    r.row(row) *= root_weight;
+  }
+  Matrix a = u.transpose() * u;  // [rank][rank]: the k×k form of U_S U_Sᵀ + σ W⁻¹
   a.diagonal().array() += sigma;
   const Eigen::LLT<Matrix> solver(a);
   if (solver.info() != Eigen::Success) {
@@ -105,13 +129,9 @@ Result<Completion> CompleteResiduals(const CompletionInput& input) {
   return completion;
 }
 
-void ShareKeys(std::span<float> gain, std::uint32_t rank, std::size_t measured_rows) {
-  KVC_ASSERT(rank > 0 && gain.size() % (std::size_t{2} * rank) == 0);
+float KeyShare(std::size_t measured_rows) {
   const auto rows = static_cast<float>(measured_rows);
-  const std::size_t columns = gain.size() / rank;
-  for (std::size_t i = 0; i < gain.size(); ++i) {
-    if (i % columns < columns / 2) gain[i] *= rows / (rows + kKeyDoubtRows);
-  }
+  return rows / (rows + kKeyDoubtRows);
 }
 
 }  // namespace kvcommons

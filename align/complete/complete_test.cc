@@ -26,6 +26,7 @@ CompletionInput InputOf(std::uint32_t rank, const std::vector<float>& loadings, 
   input.loadings = loadings;
   input.residue = residue;
   input.columns = columns;
+  input.stride = columns;
   input.residuals = residuals;
   input.shrinkage = shrinkage;
   return input;
@@ -177,30 +178,79 @@ TEST(CompleteResidualsTest, WhatDoesNotMatchIsRefusedByName) {
               HasSubstr("do not match"));
   EXPECT_THAT(CompleteResiduals(InputOf(1, u, 0, 1, r, -1)).error().message(),
               HasSubstr("shrinkage is -1"));
+  CompletionInput outside = InputOf(1, u, 0, 1, r, 0);
+  outside.first_column = 1;
+  EXPECT_THAT(CompleteResiduals(outside).error().message(), HasSubstr("columns is 1 from 1 on"));
   const std::vector<float> bad{1, NAN};
   EXPECT_THAT(CompleteResiduals(InputOf(1, u, 0, 1, bad, 0)).error().message(),
               HasSubstr("not finite"));
 }
 
-TEST(ShareKeysTest, KeysAreGivenMoreTheMoreRowsWereMeasuredAndValuesAll) {
-  std::vector<float> gain{4, 8, 1, 2, -4, 16, 3, 5};  // rank 2: two of keys, two of values
-  ShareKeys(gain, 2, 10);
-  EXPECT_THAT(gain, testing::ElementsAre(2, 4, 1, 2, -2, 8, 3, 5));
-  ShareKeys(gain, 2, 30);
-  EXPECT_THAT(gain, testing::ElementsAre(1.5F, 3, 1, 2, -1.5F, 6, 3, 5));
-  ShareKeys(gain, 2, 0);
-  EXPECT_THAT(gain, testing::ElementsAre(0, 0, 1, 2, 0, 0, 3, 5));
+// Keys and values lie beside each other in a row of residuals; each plane is its own problem.
+TEST(CompleteResidualsTest, ReadsThePlanesOwnColumnsAlone) {
+  std::mt19937_64 random(11);
+  constexpr std::uint32_t kRank = 2, kRows = 6, kColumns = 3, kStride = 8, kFirst = 4;
+  const std::vector<float> u = Normal(random, kRows * kRank);
+  const std::vector<float> g = Normal(random, kRank * kColumns, 3);
+  std::vector<float> plane(kRows * kColumns, 0), wide = Normal(random, kRows * kStride, 100);
+  for (std::uint32_t i = 0; i < kRows; ++i) {
+    for (std::uint32_t c = 0; c < kColumns; ++c) {
+      for (std::uint32_t k = 0; k < kRank; ++k) {
+        plane[i * kColumns + c] += u[i * kRank + k] * g[k * kColumns + c];
+      }
+      wide[i * kStride + kFirst + c] = plane[i * kColumns + c];
+    }
+  }
+  CompletionInput input = InputOf(kRank, u, 0.1F, kColumns, wide, 0.1);
+  input.first_column = kFirst;
+  input.stride = kStride;
+  const auto of_wide = CompleteResiduals(input);
+  const auto of_plane = CompleteResiduals(InputOf(kRank, u, 0.1F, kColumns, plane, 0.1));
+  ASSERT_TRUE(of_wide.has_value() && of_plane.has_value());
+  ASSERT_EQ(of_plane->outcome, CompletionOutcome::kApplied);
+  EXPECT_EQ(of_wide->gain, of_plane->gain);
+}
+
+TEST(CompleteResidualsTest, ARowThatErrsOnItsOwnIsBelievedLess) {
+  const std::vector<float> u{1, 1, 1}, r{8, 1, 1};
+  const auto all_alike = CompleteResiduals(InputOf(1, u, 1, 1, r, 0));
+  CompletionInput input = InputOf(1, u, 1, 1, r, 0);
+  const std::vector<double> own{3, 0, 0};
+  input.own_variance = own;
+  const auto doubted = CompleteResiduals(input);
+  ASSERT_TRUE(all_alike.has_value() && doubted.has_value());
+  ASSERT_EQ(doubted->outcome, CompletionOutcome::kApplied);
+  // (Σ w u r) ÷ (Σ w u² + 1) with w = 1 and, of the first row, 1 ÷ (1 + 3).
+  EXPECT_NEAR(all_alike->gain[0], 10.0 / 4, 1e-6);
+  EXPECT_NEAR(doubted->gain[0], (2 + 2) / (2.25 + 1), 1e-6);
+  const std::vector<double> few{3, 0};
+  input.own_variance = few;
+  EXPECT_THAT(CompleteResiduals(input).error().message(), HasSubstr("own_variance has 2 rows"));
+}
+
+TEST(KeyShareTest, KeysAreGivenMoreTheMoreRowsWereMeasured) {
+  EXPECT_EQ(KeyShare(0), 0);
+  EXPECT_EQ(KeyShare(10), 0.5F);
+  EXPECT_EQ(KeyShare(30), 0.75F);
 }
 
 TEST(WildRowsTest, AreThoseOfMoreThanTenTimesTheMedianRowsVariance) {
   // Variances 1, 4, 9.9, 0, 1 and 10.1 of rank 2; the median is 4, then 1.
   const std::vector<float> loadings{1, 0, 0, 2, 3, 0.9487F, 0, 0, 0, 1, 3, 1.05F};
-  EXPECT_THAT(WildRows(loadings, 2), testing::Each(0));
+  const std::vector<float> none(loadings.size(), 0);
+  EXPECT_THAT(WildRows(loadings, none, 2), testing::Each(0));
   std::vector<float> calmer = loadings;
   calmer[3] = 1;
-  EXPECT_THAT(WildRows(calmer, 2), testing::ElementsAre(0, 0, 0, 0, 0, 1));
-  EXPECT_TRUE(WildRows({}, 3).empty());
-  EXPECT_THAT(WildRows(std::vector<float>(6, 0), 2), testing::Each(0));
+  EXPECT_THAT(WildRows(calmer, none, 2), testing::ElementsAre(0, 0, 0, 0, 0, 1));
+  EXPECT_THAT(WildRows(none, calmer, 2), testing::ElementsAre(0, 0, 0, 0, 0, 1));
+  EXPECT_TRUE(WildRows({}, {}, 3).empty());
+  EXPECT_THAT(WildRows(none, none, 2), testing::Each(0));
+}
+
+TEST(WildRowsTest, CountKeysAndValuesTogether) {
+  const std::vector<float> keys{1, 1, 1, 3}, values{1, 1, 1, 3.5F};
+  EXPECT_THAT(WildRows(keys, {values.begin(), values.end()}, 1), testing::ElementsAre(0, 0, 0, 1));
+  EXPECT_THAT(WildRows(keys, std::vector<float>(4, 1), 1), testing::Each(0));
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <random>
 #include <string>
+#include <utility>
 
 #include "base/assert.h"
 
@@ -37,10 +38,10 @@ Status Check(const PrefaceRows& rows) {
   return Status();
 }
 
-// Adds M Mᵀ of one of K and V to `covariance`: deviations from the mean over prefaces, divided by
-// their root mean square over the chunk, a row's side by side. In fp32: what is learned from is no
-// more exact than that. Fills the lower triangle.
-void AddDeviations(const PrefaceRows& rows, std::span<const float> planes, Matrix& covariance) {
+// M Mᵀ ÷ columns · D/(D−1) of one of K and V: deviations from the mean over D prefaces, divided by
+// their root mean square over the chunk, a row's side by side. Multiplied in fp32: what is learned
+// from is no more exact than that.
+Matrix CovarianceOf(const PrefaceRows& rows, std::span<const float> planes) {
   using Plane = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
   const auto prefaces = static_cast<Index>(rows.preface_count);
   const auto count = static_cast<Index>(rows.row_count);
@@ -58,9 +59,13 @@ void AddDeviations(const PrefaceRows& rows, std::span<const float> planes, Matri
     squares += static_cast<double>(deviation.squaredNorm());
     sum.selfadjointView<Eigen::Lower>().rankUpdate(deviation);
   }
+  Matrix covariance = Matrix::Zero(count, count);
   if (squares > 0) {
-    covariance += sum.cast<double>() * (static_cast<double>(prefaces * count * elements) / squares);
+    const auto d = static_cast<double>(prefaces);
+    covariance = sum.cast<double>() * (static_cast<double>(count) / squares * d / (d - 1));
   }
+  covariance.triangularView<Eigen::StrictlyUpper>() = covariance.transpose();
+  return covariance;
 }
 
 struct Eigenpairs {
@@ -105,14 +110,14 @@ Result<Eigenpairs> LargestEigenpairs(const Matrix& matrix, Index count) {
 }
 
 // The `rank` largest factors of a covariance, and the mean of what they leave.
-Result<LayerLoadings> Factor(const Matrix& covariance, std::uint32_t wanted_rank) {
-  LayerLoadings loadings;
+Result<PlaneLoadings> Factor(const Matrix& covariance, std::uint32_t wanted_rank) {
+  PlaneLoadings loadings;
   loadings.rank = wanted_rank;
   const Index count = covariance.rows();
   const auto rank = static_cast<Index>(loadings.rank);
   const Result<Eigenpairs> pairs = LargestEigenpairs(covariance, rank);
   if (!pairs) return Fail(pairs.error());
-  loadings.values.resize(static_cast<std::size_t>(count * rank));
+  loadings.u.resize(static_cast<std::size_t>(count * rank));
   double kept = 0;
   for (Index k = 0; k < rank; ++k) {
     const double value = std::max(0.0, pairs->values[k]);
@@ -124,7 +129,7 @@ Result<LayerLoadings> Factor(const Matrix& covariance, std::uint32_t wanted_rank
     vector.cwiseAbs().maxCoeff(&largest);
     const double scale = std::sqrt(value) * (vector[largest] < 0 ? -1 : 1);
     for (Index row = 0; row < count; ++row) {
-      loadings.values[static_cast<std::size_t>(row * rank + k)] =
+      loadings.u[static_cast<std::size_t>(row * rank + k)] =
           static_cast<float>(vector[row] * scale);
     }
   }
@@ -135,39 +140,48 @@ Result<LayerLoadings> Factor(const Matrix& covariance, std::uint32_t wanted_rank
 
 }  // namespace
 
-Result<LayerLoadings> LearnLoadings(const PrefaceRows& rows) {
-  KVC_FAIL_IF_ERROR(Check(rows));
-  const auto count = static_cast<Index>(rows.row_count);
-  Matrix covariance = Matrix::Zero(count, count);
-  AddDeviations(rows, rows.keys, covariance);
-  AddDeviations(rows, rows.values, covariance);
-  // A row of M has K's and V's deviations behind every preface.
-  const double prefaces = rows.preface_count;
-  covariance *= prefaces / (prefaces - 1) / (2.0 * prefaces * rows.row_elements);
-
-  covariance.triangularView<Eigen::StrictlyUpper>() = covariance.transpose();
-  return Factor(covariance, std::min(kLoadingsRank, rows.row_count));
+std::vector<double> FirstRowDoubts(std::size_t rows) {
+  std::vector<double> doubts(rows);
+  double doubt = kFirstRowDoubt;
+  for (double& row : doubts) {
+    row = doubt;
+    doubt *= kFirstRowDecay;
+  }
+  return doubts;
 }
 
-Result<LayerLoadings> MeanLoadings(std::span<const LayerLoadings> layers) {
+Result<LayerLoadings> LearnLoadings(const PrefaceRows& rows) {
+  KVC_FAIL_IF_ERROR(Check(rows));
+  const std::uint32_t rank = std::min(kLoadingsRank, rows.row_count);
+  auto keys = Factor(CovarianceOf(rows, rows.keys), rank);
+  if (!keys) return Fail(keys.error());
+  auto values = Factor(CovarianceOf(rows, rows.values), rank);
+  if (!values) return Fail(values.error());
+  return LayerLoadings{std::move(*keys), std::move(*values)};
+}
+
+Result<PlaneLoadings> MeanLoadings(std::span<const LayerLoadings> layers) {
   KVC_ASSERT(!layers.empty());
   const auto counted = layers.subspan(layers.size() / 5);
-  const std::uint32_t rank = layers[0].rank;
-  const auto rows = static_cast<Index>(layers[0].values.size() / rank);
+  const std::uint32_t rank = layers[0].keys.rank;
+  const auto rows = static_cast<Index>(layers[0].keys.u.size() / rank);
   using Floats =
       Eigen::Map<const Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>>;
   Matrix covariance = Matrix::Zero(rows, rows);
   double residue = 0;
   for (const LayerLoadings& layer : counted) {
-    KVC_ASSERT(layer.rank == rank && layer.values.size() == layers[0].values.size());
-    const Matrix u = Floats(layer.values.data(), rows, rank).cast<double>();
-    covariance.selfadjointView<Eigen::Lower>().rankUpdate(u);
-    residue += double{layer.residue};
+    for (const PlaneLoadings* plane : {&layer.keys, &layer.values}) {
+      KVC_ASSERT(plane->rank == rank && plane->u.size() == layers[0].keys.u.size());
+      const Matrix u = Floats(plane->u.data(), rows, rank).cast<double>();
+      covariance.selfadjointView<Eigen::Lower>().rankUpdate(u);
+      residue += double{plane->residue};
+    }
   }
-  covariance /= static_cast<double>(counted.size());
+  const auto planes = 2 * static_cast<double>(counted.size());
+  covariance /= planes;
   covariance.triangularView<Eigen::StrictlyUpper>() = covariance.transpose();
-  Result<LayerLoadings> mean = Factor(covariance, rank);
-  if (mean) mean->residue += static_cast<float>(residue / static_cast<double>(counted.size()));
+  Result<PlaneLoadings> mean = Factor(covariance, rank);
+  if (mean) mean->residue += static_cast<float>(residue / planes);
   return mean;
 }
 

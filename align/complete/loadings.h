@@ -4,7 +4,8 @@
 // A stale row's error is what full prefill would give minus what is stored. Tokens of one chunk see
 // the same foreign context, and how much each takes in hardly depends on which context it is; so
 // the errors of a chunk are jointly distributed, with a covariance that prefaces reveal. Loadings
-// are its low-rank form: C ≈ U Uᵀ + ν I.
+// are its low-rank form: C ≈ U Uᵀ + ν I. Keys and values have one each: which rows err together is
+// not the same for both (docs/fidelity.md).
 //
 // Source: specs: selective recompute §I. Thread safety: pure functions.
 
@@ -33,18 +34,32 @@ struct PrefaceRows {
   std::span<const float> values;
 };
 
-struct LayerLoadings {
-  std::uint32_t rank = 0;     // min(kLoadingsRank, rows)
-  std::vector<float> values;  // U: [row][rank]
-  float residue = 0;          // ν: the variance that U leaves, per row
+// Of one plane, keys or values, divided by the root mean square of its deviations.
+struct PlaneLoadings {
+  std::uint32_t rank = 0;  // min(kLoadingsRank, rows)
+  std::vector<float> u;    // [row][rank]
+  float residue = 0;       // ν: the variance that U leaves, per row
 };
+struct LayerLoadings {
+  PlaneLoadings keys, values;
+};
+
+// By how much the first rows of a chunk err beyond what prefaces let expect, each on its own: the
+// variance of row t is 1 + FirstRowDoubt(t) times what its loadings and ν say. What stands right
+// before a chunk is nowhere as it was when the chunk was made, and the first rows see little else:
+// row 0 errs by three times its share, rows 1 to 3 by up to that, from row 20 on nothing is left.
+// The decay is measured; the height is what choosing and believing rows by it is best with
+// (docs/fidelity.md). Products alone: the same on every machine.
+inline constexpr double kFirstRowDoubt = 6;
+inline constexpr double kFirstRowDecay = 0.8465;  // to a 1/e in six rows
+std::vector<double> FirstRowDoubts(std::size_t rows);
 
 // kInvalidArgument names field, value and limit. Deterministic: equal bytes in, equal bytes out.
 Result<LayerLoadings> LearnLoadings(const PrefaceRows& rows);
 
-// The mean of covariances over layers, as one: what `design` chooses rows by. The first fifth of a
-// model's layers is left out: errors there are small and of another kind.
+// The mean of covariances over layers and planes, as one: what `design` chooses rows by. The first
+// fifth of a model's layers is left out: errors there are small and of another kind.
 // REQUIRES: at least one layer; all of one rank and of as many rows.
-Result<LayerLoadings> MeanLoadings(std::span<const LayerLoadings> layers);
+Result<PlaneLoadings> MeanLoadings(std::span<const LayerLoadings> layers);
 
 }  // namespace kvcommons

@@ -4,28 +4,29 @@
 //
 //   s* = argmax_s Σ_t a_t C_ts² / (C_ss + η),   C ← C − C_:s* C_s*: / (C_s*s* + η)
 //
-// with C = U P Uᵀ + ν I, block-diagonal over chunks, P = I before anything is measured, and η a
-// tenth of the mean variance. Only P changes, rank × rank: a row's own ν is gone once it is
-// recomputed, and so is the row from the sum. With C diagonal it is query attention; a chunk
-// without loadings is given that.
+// with C = U P Uᵀ + diag(ν_t), block-diagonal over chunks, P = I before anything is measured, and η
+// a tenth of the mean variance. ν_t is what loadings leave. Only P changes, rank × rank: a row's
+// own ν_t is gone once it is recomputed, and so is the row from the sum. With C diagonal it is
+// query attention; a chunk without loadings is given that.
 //
 // Rows are taken one by one. In aligned blocks of 8 the same budget recovered 0.85 of the gap where
 // single rows recovered 0.94 (docs/fidelity.md): neighbours say the same twice.
 //
 // The question's attention is that of deep layers: on six prompts of 2,000 tokens, rows chosen by
 // the middle layers left 0.065 of KL where these leave 0.030, and on ten short ones both leave the
-// same. Where looking is dear beside the budget there is none, and all rows count alike. Then half
-// of the budget is the first rows of every chunk, as many of each: they can be off by three times
-// what prefaces let expect (docs/fidelity.md), which loadings do not know. A budget short of two
-// rows a chunk has none of this.
+// same. Where looking is dear there is none, and all rows count alike. Then ν_t has, for the first
+// rows of a chunk, what these err by on their own (FirstRowDoubts), which makes most of them
+// chosen; behind a look they cost more than they bring (docs/fidelity.md).
 //
 // Source: specs: selective recompute §I.
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 #include <string>
 
+#include "align/complete/loadings.h"
 #include "align/select/rows.h"
 #include "align/select/rules.h"
 
@@ -33,21 +34,27 @@ namespace kvcommons {
 namespace {
 
 constexpr double kNoiseShare = 0.1;
-constexpr double kFirstRowsShare = 0.5;
 constexpr double kTaken = -std::numeric_limits<double>::infinity();
 
 // One chunk's posterior.
 class Chunk {
  public:
+  // `doubts`: of the first rows; as many as there are rows, or none.
   Chunk(std::size_t first, std::span<const double> attention, const ChunkLoadings& loadings,
-        double noise, double variance_without)
+        std::span<const double> doubts, double noise, double variance_without)
       : first_(first), attention_(attention), loadings_(loadings), rank_(loadings.rank) {
     own_variance_ = rank_ > 0 ? double{loadings.residue} : variance_without;
     noise_ = noise;
     posterior_.assign(rank_ * rank_, 0);
     for (std::size_t k = 0; k < rank_; ++k) posterior_[k * rank_ + k] = 1;
     weight_.assign(rank_ * rank_, 0);
-    for (std::size_t row = 0; row < attention.size(); ++row) AddWeight(row, attention[row]);
+    first_row_variance_.assign(attention.size(), 0);
+    for (std::size_t row = 0; row < attention.size(); ++row) {
+      AddWeight(row, attention[row]);
+      if (doubts.empty()) continue;
+      const double shared = std::inner_product(U(row), U(row) + rank_, U(row), 0.0);
+      first_row_variance_[row] = doubts[row] * (shared + own_variance_);
+    }
     gains_.assign(attention.size(), std::numeric_limits<double>::infinity());
     scored_.assign(attention.size(), 0);
     image_.resize(rank_);
@@ -56,13 +63,11 @@ class Chunk {
 
   double best_gain() const { return gains_[best_]; }
 
-  std::size_t size() const { return attention_.size(); }
-
-  // Take a row, or the best; its index among all reused rows. REQUIRES: it is not taken.
-  std::size_t TakeBest() { return Take(best_); }
-  std::size_t Take(std::size_t row) {
+  // Its index among all reused rows.
+  std::size_t TakeBest() {
+    const std::size_t row = best_;
     const double factor = Image(row);  // uᵀ P u; image_ = P u
-    const double variance = factor + own_variance_ + noise_;
+    const double variance = factor + OwnVariance(row) + noise_;
     if (variance > 0) {
       for (std::size_t a = 0; a < rank_; ++a) {
         for (std::size_t b = 0; b < rank_; ++b) {
@@ -88,6 +93,8 @@ class Chunk {
     }
   }
 
+  double OwnVariance(std::size_t row) const { return own_variance_ + first_row_variance_[row]; }
+
   const float* U(std::size_t row) const { return loadings_.values.data() + row * rank_; }
 
   double Image(std::size_t row) {
@@ -110,7 +117,7 @@ class Chunk {
       for (std::size_t b = 0; b < rank_; ++b) sum += weight_[a * rank_ + b] * image_[b];
       others += image_[a] * sum;
     }
-    const double own = factor + own_variance_;
+    const double own = factor + OwnVariance(row);
     const double gain = others + attention_[row] * (own * own - factor * factor);
     return own + noise_ > 0 ? std::max(gain, 0.0) / (own + noise_) : 0;
   }
@@ -132,7 +139,8 @@ class Chunk {
   std::span<const double> attention_;
   ChunkLoadings loadings_;
   std::size_t rank_;
-  double own_variance_, noise_;    // ν, η
+  double own_variance_, noise_;  // ν, η
+  std::vector<double> first_row_variance_;
   std::vector<double> posterior_;  // P
   std::vector<double> weight_;
   std::vector<double> gains_;        // infinite: never scored
@@ -171,20 +179,12 @@ class DesignRule final : public SelectRule {
     std::size_t first = 0;
     for (std::size_t i = 0; i < request.chunks.size(); ++i) {
       const auto rows = static_cast<std::size_t>(request.chunks[i].end - request.chunks[i].begin);
+      const std::vector<double> doubts = FirstRowDoubts(looked ? 0 : rows);
       chunks.emplace_back(first, std::span(*attention).subspan(first, rows), evidence.loadings[i],
-                          kNoiseShare * variance, variance);
+                          doubts, kNoiseShare * variance, variance);
       first += rows;
     }
     std::vector<std::size_t> indices;
-    if (!looked && !chunks.empty()) {
-      const auto each = static_cast<std::size_t>(
-          kFirstRowsShare * static_cast<double>(*affordable) / static_cast<double>(chunks.size()));
-      for (Chunk& chunk : chunks) {
-        for (std::size_t row = 0; row < std::min(each, chunk.size()); ++row) {
-          indices.push_back(chunk.Take(row));
-        }
-      }
-    }
     while (indices.size() < *affordable) {
       const auto best = std::max_element(
           chunks.begin(), chunks.end(),

@@ -33,17 +33,18 @@ SelectRequest RequestOf(std::span<const SelectChunk> chunks, double budget) {
 }
 
 TEST(DesignRuleTest, WithoutLoadingsItIsQueryAttention) {
-  const std::vector<SelectChunk> chunks{{0, 12}, {12, 24}};
-  std::vector<float> rows(24, 0.01F);
-  for (const std::size_t row : {3U, 17U, 18U}) rows[row] = 1;
+  const std::vector<SelectChunk> chunks{{0, 60}, {60, 120}};
+  std::vector<float> rows(120, 0.01F);
+  for (const std::size_t row : {43U, 117U, 118U}) rows[row] = 1;
   const std::vector<float> attention = Seen("design", rows);
   const std::vector<ChunkLoadings> none(2);
   SelectEvidence evidence;
   evidence.question_attention = attention;
   evidence.loadings = none;
-  const auto selection = (*MakeSelectRule("design"))->Select(RequestOf(chunks, 3.0 / 24), evidence);
+  const auto selection =
+      (*MakeSelectRule("design"))->Select(RequestOf(chunks, 3.0 / 120), evidence);
   ASSERT_TRUE(selection.has_value()) << selection.error().ToString();
-  EXPECT_THAT(selection->rows, ElementsAre(3, 17, 18));
+  EXPECT_THAT(selection->rows, ElementsAre(43, 117, 118));
 }
 
 TEST(DesignRuleTest, WithoutALookAllRowsCountAlikeAndTheWholeBudgetBuysRows) {
@@ -61,63 +62,79 @@ TEST(DesignRuleTest, WithoutALookAllRowsCountAlikeAndTheWholeBudgetBuysRows) {
   EXPECT_EQ(selection->extra_row_layers, 0);
 }
 
-TEST(DesignRuleTest, WithoutALookHalfOfTheRowsAreTheFirstOfEveryChunk) {
-  // Row 7 of each chunk is the one that errs; nothing else does.
-  const std::vector<SelectChunk> chunks{{0, 8}, {10, 18}};
-  const std::vector<float> values{0, 0, 0, 0, 0, 0, 0, 1};
+TEST(DesignRuleTest, RowsThatAreAlikeAreTakenFromTheBeginningOfEveryChunk) {
+  const std::vector<SelectChunk> chunks{{0, 40}, {50, 90}};
+  const std::vector<float> values(40, 0);
   const std::vector<ChunkLoadings> loadings{{1, values, 0.01F}, {1, values, 0.01F}};
   SelectEvidence evidence;
   evidence.loadings = loadings;
-  const auto select = [&](double budget) {
-    return (*MakeSelectRule("design"))->Select(RequestOf(chunks, budget), evidence)->rows;
-  };
-  EXPECT_THAT(select(4.0 / 16), ElementsAre(0, 7, 10, 17));
-  // Fewer than two for each chunk: none is spared for its first row.
-  EXPECT_THAT(select(2.0 / 16), ElementsAre(7, 17));
-  EXPECT_THAT(select(1), ElementsAre(0, 1, 2, 3, 4, 5, 6, 7, 10, 11, 12, 13, 14, 15, 16, 17));
-  const std::vector<float> attention = Seen("design", std::vector<float>(16, 1));
-  evidence.question_attention = attention;
-  EXPECT_THAT(select(2.0 / 16), ElementsAre(7, 17)) << "with a look";
+  const auto selection = (*MakeSelectRule("design"))->Select(RequestOf(chunks, 6.0 / 80), evidence);
+  ASSERT_TRUE(selection.has_value()) << selection.error().ToString();
+  EXPECT_THAT(selection->rows, ElementsAre(0, 1, 2, 50, 51, 52));
 }
 
-TEST(DesignRuleTest, WhatAShortChunkCannotTakeOfFirstRowsGoesWhereItTellsMost) {
-  // Six rows: a chunk of one row and one without loadings, three first rows for each.
-  const std::vector<SelectChunk> chunks{{0, 1}, {4, 13}};
-  const std::vector<float> values{0};
-  const std::vector<ChunkLoadings> loadings{{1, values, 0.01F}, {}};
+TEST(DesignRuleTest, ALaterRowIsTakenBeforeFirstOnesWhereItErrsFarMore) {
+  const std::vector<SelectChunk> chunks{{0, 40}};
+  std::vector<float> values(40, 0.1F);
+  values[30] = 2;  // 400 times the variance of the others, whose first one errs by eleven times it
+  const std::vector<ChunkLoadings> loadings{{1, values, 0.01F}};
   SelectEvidence evidence;
   evidence.loadings = loadings;
-  const auto selection = (*MakeSelectRule("design"))->Select(RequestOf(chunks, 0.8), evidence);
+  const auto selection = (*MakeSelectRule("design"))->Select(RequestOf(chunks, 2.0 / 40), evidence);
   ASSERT_TRUE(selection.has_value()) << selection.error().ToString();
-  EXPECT_THAT(selection->rows, ElementsAre(0, 4, 5, 6, 7, 8, 9, 10));
+  EXPECT_THAT(selection->rows, ElementsAre(0, 30));
 }
 
-TEST(DesignRuleTest, LooksWhereThatCostsAFifthOfTheBudgetOrLess) {
+TEST(DesignRuleTest, BehindALookFirstRowsAreRowsLikeOthers) {
+  const std::vector<SelectChunk> chunks{{0, 40}};
+  std::vector<float> seen(40, 0.5F);
+  seen[20] = 1;
+  const std::vector<float> values(40, 0), attention = Seen("design", seen);
+  const std::vector<ChunkLoadings> loadings{{1, values, 0.01F}};
+  SelectEvidence evidence;
+  evidence.loadings = loadings;
+  const auto select = [&] {
+    return (*MakeSelectRule("design"))->Select(RequestOf(chunks, 1.0 / 40), evidence)->rows;
+  };
+  EXPECT_THAT(select(), ElementsAre(0));
+  evidence.question_attention = attention;
+  EXPECT_THAT(select(), ElementsAre(20));
+}
+
+TEST(DesignRuleTest, LooksWhereThatCostsLittleOfTheBudgetAndLittleInAll) {
   const std::vector<SelectChunk> chunks{{0, 100}};
   const SelectNeeds needs = (*MakeSelectRule("design"))->Needs(kLayers);
-  SelectRequest request = RequestOf(chunks, 0.5);
-  request.question_cost_row_layers = kMaxQuestionShare * 0.5 * 100 * kLayers;
-  EXPECT_TRUE(PaysToLookAtQuestion(request, needs));
-  request.question_cost_row_layers *= 1.01;
-  EXPECT_FALSE(PaysToLookAtQuestion(request, needs));
-  EXPECT_TRUE(PaysToLookAtQuestion(request, (*MakeSelectRule("query"))->Needs(kLayers)))
-      << "it has nothing else to go by";
-  EXPECT_FALSE(PaysToLookAtQuestion(request, (*MakeSelectRule("boundary"))->Needs(kLayers)));
+  for (const double budget : {0.1, 0.5}) {
+    SelectRequest request = RequestOf(chunks, budget);
+    request.question_cost_row_layers =
+        0.999 * std::min(kMaxQuestionShare * budget, kMaxQuestionBudget) * 100 * kLayers;
+    EXPECT_TRUE(PaysToLookAtQuestion(request, needs));
+    request.question_cost_row_layers *= 1.01;
+    EXPECT_FALSE(PaysToLookAtQuestion(request, needs));
+    EXPECT_TRUE(PaysToLookAtQuestion(request, (*MakeSelectRule("query"))->Needs(kLayers)))
+        << "it has nothing else to go by";
+    EXPECT_FALSE(PaysToLookAtQuestion(request, (*MakeSelectRule("boundary"))->Needs(kLayers)));
+  }
 }
 
 TEST(DesignRuleTest, RowsThatErrTogetherAreMeasuredOnce) {
-  // Rows 0 and 1 err together and are attended to most; row 2, on its own, a little less. One of
-  // the pair tells about the other, so the second choice is row 2.
-  const std::vector<SelectChunk> chunks{{0, 3}};
-  const std::vector<float> values{1, 0, 1, 0, 0, 1};
-  const std::vector<float> attention = Seen("design", {1.0F, 1.0F, 0.8F});
+  // The last three rows count. Two of them err together and are attended to most; the third, on its
+  // own, a little less. One of the pair tells about the other, so the second choice is the third.
+  constexpr Position kPair = 40, kOther = 42;
+  const std::vector<SelectChunk> chunks{{0, kOther + 1}};
+  std::vector<float> values(2 * chunks[0].end, 0), seen(chunks[0].end, 0);
+  values[2 * kPair] = values[2 * kPair + 2] = values[2 * kOther + 1] = 1;
+  seen[kPair] = seen[kPair + 1] = 1;
+  seen[kOther] = 0.8F;
+  const std::vector<float> attention = Seen("design", seen);
   const std::vector<ChunkLoadings> loadings{{2, values, 0.01F}};
   SelectEvidence evidence;
   evidence.question_attention = attention;
   evidence.loadings = loadings;
-  const auto selection = (*MakeSelectRule("design"))->Select(RequestOf(chunks, 2.0 / 3), evidence);
+  const auto selection =
+      (*MakeSelectRule("design"))->Select(RequestOf(chunks, 2.0 / (kOther + 1)), evidence);
   ASSERT_TRUE(selection.has_value()) << selection.error().ToString();
-  EXPECT_THAT(selection->rows, ElementsAre(0, 2));
+  EXPECT_THAT(selection->rows, ElementsAre(kPair, kOther));
 }
 
 // Attention-weighted variance of all rows once `rows` are known, by solving with the selected rows'

@@ -64,7 +64,8 @@ bool PaysToLookAtQuestion(const SelectRequest& request, const SelectNeeds& needs
   if (needs.question_layers.empty()) return false;
   if (!needs.question_optional) return true;
   const double row_layers = static_cast<double>(request.reused_rows()) * request.layer_count;
-  return request.question_cost_row_layers <= kMaxQuestionShare * request.budget * row_layers;
+  const double limit = std::min(kMaxQuestionShare * request.budget, kMaxQuestionBudget);
+  return request.question_cost_row_layers <= limit * row_layers;
 }
 
 Result<Selection> SelectRule::Select(const SelectRequest& request,

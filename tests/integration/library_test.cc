@@ -54,7 +54,7 @@ class LibraryIntegrationTest : public testing::Test {
     const ModelProfile profile = SyntheticProfile();
     auto* next = reinterpret_cast<float*>(
         destination + LoadingsLayout::OffsetBytes(profile.planes().BlockBytes(count)));
-    for (std::uint32_t layer = 0; layer < profile.layer_count; ++layer) {
+    for (std::size_t plane = 0; plane < profile.planes().plane_count(); ++plane) {
       for (std::uint32_t i = 0; i < count * kRank; ++i) {
         *next++ = Loading(begin + static_cast<Position>(i / kRank), i % kRank);
       }
@@ -90,11 +90,11 @@ class LibraryIntegrationTest : public testing::Test {
       std::vector<std::byte> wanted(planes.BlockBytes(span.block_tokens));
       WriteRows(text, block_begin, span.block_tokens, wanted.data());
       wrong += std::memcmp(span.block, wanted.data(), wanted.size()) == 0 ? 0 : 1;
-      for (std::size_t i = 0; i < span.LayerLoadings(1).size(); ++i) {
+      for (std::size_t i = 0; i < span.PlaneLoadings(1).size(); ++i) {
         const auto row = span.chunk_row + static_cast<Position>(i / kRank);
-        wrong += span.LayerLoadings(1)[i] == Loading(row, i % kRank) ? 0 : 1;
+        wrong += span.PlaneLoadings(1)[i] == Loading(row, i % kRank) ? 0 : 1;
       }
-      wrong += span.LayerResidue(1) == 0.5f ? 0 : 1;
+      wrong += span.PlaneResidue(1) == 0.5f ? 0 : 1;
     }
     return wrong;
   }
