@@ -57,7 +57,7 @@ class RelaxedRule final : public SelectRule {
     for (std::uint32_t layer = request.layer_count; layer > 0 && fits < reused; --layer) {
       std::uint32_t& depth = depths[ranked[layer - 1][fits]];
       const std::uint32_t deeper = std::max(depth, layer);
-      const double more = double{RunDepth(request, deeper)} - RunDepth(request, depth);
+      const std::uint32_t more = RunDepth(request, deeper) - RunDepth(request, depth);
       if (more > left) continue;
       left -= more;
       depth = deeper;
