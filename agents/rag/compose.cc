@@ -397,7 +397,6 @@ void Composer::Complete(const LayerView& view, std::size_t index,
   const std::vector<float> residuals = Measure(in_layer, index, selected);
   const auto columns = static_cast<std::uint32_t>(view.row_elements);
   const std::size_t stride = kPlanesOfLayer * view.row_elements;
-  const std::vector<double> doubts = FirstRowDoubts(chunk.rows());
   std::array<std::vector<float>, kPlanesOfLayer> loadings;  // of keys and of values
   std::vector<float> gain(chunk.rank * stride, 0);
   bool corrects = false;
@@ -406,13 +405,14 @@ void Composer::Complete(const LayerView& view, std::size_t index,
     loadings[plane] = LoadingsOfChunk(engine_.profile(), chunk, section);
     CompletionInput input;
     input.residue = ResidueOfChunk(engine_.profile(), chunk, section);
+    const std::vector<double> variances =
+        FirstRowVariances(loadings[plane], chunk.rank, chunk.rows(), input.residue);
     std::vector<float> measured;
     std::vector<double> own_variance;
     for (const std::size_t row : selected) {
       const float* u = &loadings[plane][row * chunk.rank];
       measured.insert(measured.end(), u, u + chunk.rank);
-      const double shared = std::inner_product(u, u + chunk.rank, u, 0.0);
-      own_variance.push_back(doubts[row] * (shared + double{input.residue}));
+      own_variance.push_back(variances[row]);
     }
     input.rank = chunk.rank;
     input.loadings = measured;

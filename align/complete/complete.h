@@ -38,7 +38,7 @@ struct CompletionInput {
   std::uint32_t first_column = 0;    // of the plane's in a row of residuals
   std::uint32_t columns = 0;
   std::uint32_t stride = 0;
-  // Of each measured row, beyond what loadings and ν say (FirstRowDoubts): what errs on its own
+  // Of each measured row, beyond what loadings and ν say (FirstRowVariances): what errs on its own
   // tells little of others. Empty: none.
   std::span<const double> own_variance;
   double shrinkage = 0.1;  // λ; results hardly depend on it between 0.03 and 0.5

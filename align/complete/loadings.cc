@@ -3,6 +3,7 @@
 #include <Eigen/Dense>
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <random>
 #include <string>
 #include <utility>
@@ -140,14 +141,16 @@ Result<PlaneLoadings> Factor(const Matrix& covariance, std::uint32_t wanted_rank
 
 }  // namespace
 
-std::vector<double> FirstRowDoubts(std::size_t rows) {
-  std::vector<double> doubts(rows);
+std::vector<double> FirstRowVariances(std::span<const float> loadings, std::uint32_t rank,
+                                      std::size_t rows, double residue) {
+  KVC_ASSERT(loadings.size() == rows * rank);
+  std::vector<double> variances;
   double doubt = kFirstRowDoubt;
-  for (double& row : doubts) {
-    row = doubt;
-    doubt *= kFirstRowDecay;
+  for (std::size_t row = 0; row < rows; ++row, doubt *= kFirstRowDecay) {
+    const auto u = loadings.subspan(row * rank, rank);
+    variances.push_back(doubt * (std::inner_product(u.begin(), u.end(), u.begin(), 0.0) + residue));
   }
-  return doubts;
+  return variances;
 }
 
 Result<LayerLoadings> LearnLoadings(const PrefaceRows& rows) {

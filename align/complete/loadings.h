@@ -44,15 +44,17 @@ struct LayerLoadings {
   PlaneLoadings keys, values;
 };
 
-// By how much the first rows of a chunk err beyond what prefaces let expect, each on its own: the
-// variance of row t is 1 + FirstRowDoubt(t) times what its loadings and ν say. What stands right
-// before a chunk is nowhere as it was when the chunk was made, and the first rows see little else:
-// row 0 errs by three times its share, rows 1 to 3 by up to that, from row 20 on nothing is left.
-// The decay is measured; the height is what choosing and believing rows by it is best with
-// (docs/fidelity.md). Products alone: the same on every machine.
+// What the first rows of a chunk err by beyond what prefaces let expect, each on its own: a
+// variance for each row of a plane, kFirstRowDoubt · kFirstRowDecay^row times what its loadings and
+// ν say. What stands right before a chunk is nowhere as it was when the chunk was made, and the
+// first rows see little else: row 0 errs by about three times its share, from row 20 on nothing is
+// left. The height was chosen by the KL of twelve prompts; the decay was not varied
+// (docs/fidelity.md). Products alone: the same on every machine. `loadings`: [row][rank]; a rank of
+// 0 has none.
 inline constexpr double kFirstRowDoubt = 6;
 inline constexpr double kFirstRowDecay = 0.8465;  // to a 1/e in six rows
-std::vector<double> FirstRowDoubts(std::size_t rows);
+std::vector<double> FirstRowVariances(std::span<const float> loadings, std::uint32_t rank,
+                                      std::size_t rows, double residue);
 
 // kInvalidArgument names field, value and limit. Deterministic: equal bytes in, equal bytes out.
 Result<LayerLoadings> LearnLoadings(const PrefaceRows& rows);

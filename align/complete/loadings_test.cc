@@ -159,13 +159,20 @@ TEST(LearnLoadingsTest, TheSameRowsGiveTheSameBytes) {
   EXPECT_EQ(once->values.u, again->values.u);
 }
 
-TEST(FirstRowDoubtsTest, FallToAThirdInSixRowsAndToNothingByTheThirtieth) {
-  const std::vector<double> doubts = FirstRowDoubts(40);
-  EXPECT_EQ(doubts[0], kFirstRowDoubt);
-  EXPECT_NEAR(doubts[6], kFirstRowDoubt / std::exp(1), 0.01 * kFirstRowDoubt);
-  EXPECT_TRUE(std::is_sorted(doubts.rbegin(), doubts.rend()));
-  EXPECT_LT(doubts[30], 0.01 * kFirstRowDoubt);
-  EXPECT_TRUE(FirstRowDoubts(0).empty());
+TEST(FirstRowVariancesTest, FallToAThirdInSixRowsAndToNothingByTheThirtieth) {
+  const std::vector<float> alike(2 * 40, 1);
+  const std::vector<double> variances = FirstRowVariances(alike, 2, 40, 0.5);
+  EXPECT_EQ(variances[0], kFirstRowDoubt * 2.5);
+  EXPECT_NEAR(variances[6], variances[0] / std::exp(1), 0.01 * variances[0]);
+  EXPECT_TRUE(std::is_sorted(variances.rbegin(), variances.rend()));
+  EXPECT_LT(variances[30], 0.01 * variances[0]);
+}
+
+TEST(FirstRowVariancesTest, AreInProportionToARowsOwn) {
+  EXPECT_THAT(FirstRowVariances(std::vector<float>{2, 0}, 1, 2, 1),
+              testing::ElementsAre(kFirstRowDoubt * 5, kFirstRowDoubt * kFirstRowDecay));
+  EXPECT_THAT(FirstRowVariances({}, 0, 1, 3), testing::ElementsAre(kFirstRowDoubt * 3));
+  EXPECT_TRUE(FirstRowVariances({}, 4, 0, 1).empty());
 }
 
 TEST(MeanLoadingsTest, IsTheMeanCovarianceOfKeysAndValuesWithoutTheFirstFifthOfLayers) {

@@ -15,15 +15,14 @@
 // The question's attention is that of deep layers: on six prompts of 2,000 tokens, rows chosen by
 // the middle layers left 0.065 of KL where these leave 0.030, and on ten short ones both leave the
 // same. Where looking is dear there is none, and all rows count alike. Then ν_t has, for the first
-// rows of a chunk, what these err by on their own (FirstRowDoubts), which makes most of them
-// chosen; behind a look they cost more than they bring (docs/fidelity.md).
+// rows of a chunk, what these err by on their own (FirstRowVariances), so that they are
+// chosen early; behind a look they cost more than they bring (docs/fidelity.md).
 //
 // Source: specs: selective recompute §I.
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <numeric>
 #include <string>
 
 #include "align/complete/loadings.h"
@@ -39,21 +38,19 @@ constexpr double kTaken = -std::numeric_limits<double>::infinity();
 // One chunk's posterior.
 class Chunk {
  public:
-  // `doubts`: of the first rows; as many as there are rows, or none.
   Chunk(std::size_t first, std::span<const double> attention, const ChunkLoadings& loadings,
-        std::span<const double> doubts, double noise, double variance_without)
+        bool doubt_first_rows, double noise, double variance_without)
       : first_(first), attention_(attention), loadings_(loadings), rank_(loadings.rank) {
     own_variance_ = rank_ > 0 ? double{loadings.residue} : variance_without;
     noise_ = noise;
     posterior_.assign(rank_ * rank_, 0);
     for (std::size_t k = 0; k < rank_; ++k) posterior_[k * rank_ + k] = 1;
     weight_.assign(rank_ * rank_, 0);
+    for (std::size_t row = 0; row < attention.size(); ++row) AddWeight(row, attention[row]);
     first_row_variance_.assign(attention.size(), 0);
-    for (std::size_t row = 0; row < attention.size(); ++row) {
-      AddWeight(row, attention[row]);
-      if (doubts.empty()) continue;
-      const double shared = std::inner_product(U(row), U(row) + rank_, U(row), 0.0);
-      first_row_variance_[row] = doubts[row] * (shared + own_variance_);
+    if (doubt_first_rows) {
+      first_row_variance_ =
+          FirstRowVariances(loadings.values, loadings.rank, attention.size(), own_variance_);
     }
     gains_.assign(attention.size(), std::numeric_limits<double>::infinity());
     scored_.assign(attention.size(), 0);
@@ -179,9 +176,8 @@ class DesignRule final : public SelectRule {
     std::size_t first = 0;
     for (std::size_t i = 0; i < request.chunks.size(); ++i) {
       const auto rows = static_cast<std::size_t>(request.chunks[i].end - request.chunks[i].begin);
-      const std::vector<double> doubts = FirstRowDoubts(looked ? 0 : rows);
       chunks.emplace_back(first, std::span(*attention).subspan(first, rows), evidence.loadings[i],
-                          doubts, kNoiseShare * variance, variance);
+                          !looked, kNoiseShare * variance, variance);
       first += rows;
     }
     std::vector<std::size_t> indices;
