@@ -374,7 +374,7 @@ void AddBenchFidelity(Program& program, CLI::App& bench) {
       ->check(CLI::Range(1, 1'000'000));
   command
       ->add_option("--samples", options->samples_path,
-                   "keep measured cases in FILE; those that are there are not made again")
+                   "keep measured cases in FILE; rows that are there are not made again")
       ->type_name("FILE");
   command
       ->add_option("--chunks", options->fidelity.chunks_path,

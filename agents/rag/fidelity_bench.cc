@@ -276,39 +276,80 @@ Result<Json> FidelityBench::Row(Composer& composer, const RagCase& rag_case,
   return row;
 }
 
-Status FidelityBench::MeasureComposer(Composer& composer, const RagCase& rag_case,
-                                      const Reference& reference, const std::string& variant,
-                                      bool control, Json& line) {
-  const auto add = [&](const ComposerOptions& compose) -> Status {
-    auto row = Row(composer, rag_case, reference, variant, compose);
-    // A budget that a rule's looking exceeds is a hole in the table, not a failure.
-    if (!row && row.error().code() == Code::kInvalidArgument) return Status();
-    if (!row) return row.error();
-    line["rows"].push_back(std::move(*row));
-    return Status();
-  };
-  KVC_RETURN_IF_ERROR(add({"none", 0, false, options_.seed, !options_.place_before}));
-  if (control) return Status();
-  for (const std::string& rule : options_.rules) {
-    for (const double budget : budgets_) {
-      for (const bool completion : {false, true}) {
-        if (options_.completion == (completion ? "off" : "on")) continue;
-        KVC_RETURN_IF_ERROR(add({rule, budget, completion, options_.seed, !options_.place_before}));
+FidelitySamples::Wanted FidelityBench::wanted() const {
+  return {FingerprintOf(engine_->profile()).ToHex(), options_.seed, options_.answers,
+          options_.timed};
+}
+
+std::vector<FidelityBench::Missing> FidelityBench::MissingOf(
+    const RagCase& rag_case, const std::set<FidelityKey>& known) const {
+  std::vector<Missing> all;
+  const auto add = [&](const std::string& variant, std::uint32_t rank, bool control) {
+    Missing missing{variant, rank > 0 ? variant + "-r" + std::to_string(rank) : variant, rank, {}};
+    const auto add_row = [&](const std::string& rule, double budget, bool completion) {
+      if (known.contains({missing.name, rule, completion, budget})) return;
+      missing.rows.push_back({rule, budget, completion, options_.seed, !options_.place_before});
+    };
+    add_row("none", 0, false);
+    for (const std::string& rule : control ? std::vector<std::string>{} : options_.rules) {
+      for (const double budget : budgets_) {
+        if (options_.completion != "on") add_row(rule, budget, false);
+        if (options_.completion != "off") add_row(rule, budget, true);
       }
     }
+    if (!missing.rows.empty()) all.push_back(std::move(missing));
+  };
+  const auto asked = [&](const std::string& variant) {
+    return std::find(options_.variants.begin(), options_.variants.end(), variant) !=
+           options_.variants.end();
+  };
+  // What rows are measured against is always there.
+  std::vector<std::string> variants{"sink", "system"};
+  for (const std::string& variant : options_.variants) {
+    if (variant != "sink" && variant != "system") variants.push_back(variant);
+  }
+  for (const std::string& variant : variants) {
+    if (variant == "near" && rag_case.related.size() < options_.passages) continue;
+    if (!asked(variant)) {
+      add(variant, 0, true);
+      continue;
+    }
+    for (const std::uint32_t rank : options_.ranks) add(variant, rank, false);
+  }
+  return all;
+}
+
+Status FidelityBench::MeasureComposer(Composer& composer, const RagCase& rag_case,
+                                      const Reference& reference, const Missing& missing,
+                                      Json& line) {
+  for (const ComposerOptions& compose : missing.rows) {
+    auto row = Row(composer, rag_case, reference, missing.name, compose);
+    if (!row && row.error().code() == Code::kInvalidArgument) {
+      // A hole in the table, not a failure.
+      line["refused"].push_back({{"variant", missing.name},
+                                 {"rule", compose.rule},
+                                 {"completion", compose.completion},
+                                 {"budget", compose.budget}});
+      continue;
+    }
+    if (!row) return row.error();
+    line["rows"].push_back(std::move(*row));
   }
   return Status();
 }
 
-Result<Json> FidelityBench::Measure(const RagCase& rag_case) {
+Result<Json> FidelityBench::Measure(const RagCase& rag_case, const std::set<FidelityKey>& known) {
+  const std::vector<Missing> all_missing = MissingOf(rag_case, known);
+  if (all_missing.empty()) return Json();
   std::vector<TokenId> head_tokens = system_;
   head_tokens.insert(head_tokens.end(), rag_case.chunks[0].begin(), rag_case.chunks[0].end());
   const auto head = MakeExactHead(*engine_, head_tokens);
   if (!head) return Fail(head.error());
   const SystemClock clock;
   Json line = {
-      {"id", rag_case.id},       {"setting", rag_case.setting}, {"revision", kFidelityRevision},
-      {"timed", options_.timed}, {"prep_ms", Json::object()},   {"rows", Json::array()}};
+      {"id", rag_case.id},         {"setting", rag_case.setting}, {"revision", kFidelityRevision},
+      {"model", wanted().model},   {"seed", options_.seed},       {"timed", options_.timed},
+      {"prep_ms", Json::object()}, {"rows", Json::array()},       {"refused", Json::array()}};
   std::vector<TokenId> prompt = head_tokens;
   for (std::size_t i = 1; i < rag_case.chunks.size(); ++i) {
     prompt.insert(prompt.end(), rag_case.chunks[i].begin(), rag_case.chunks[i].end());
@@ -344,34 +385,27 @@ Result<Json> FidelityBench::Measure(const RagCase& rag_case) {
     line["right_without_context"] = AnswerContains(*guess, rag_case.answers);
   }
 
-  std::vector<std::string> variants{"sink", "system"};
-  const auto asked = [&](const std::string& variant) {
-    return std::find(options_.variants.begin(), options_.variants.end(), variant) !=
-           options_.variants.end();
-  };
-  for (const std::string& variant : options_.variants) {
-    if (variant != "sink" && variant != "system") variants.push_back(variant);
-  }
-  for (const std::string& variant : variants) {
-    if (variant == "near" && rag_case.related.size() < options_.passages) continue;
-    const auto chunks = Prepare(rag_case, variant, line);
-    if (!chunks) return Fail(chunks.error());
-    const bool control = !asked(variant);
-    for (const std::uint32_t rank : control ? std::vector<std::uint32_t>{0} : options_.ranks) {
-      std::vector<CanonicalChunk> cut;
-      for (const CanonicalChunk& chunk : *chunks) {
-        cut.push_back(rank > 0 && rank < chunk.rank ? CutToRank(chunk, rank) : chunk);
-      }
-      ComposePrompt composed{prompt, {head->span()}, {}};
-      auto begin = static_cast<Position>(head_tokens.size());
-      for (const CanonicalChunk& chunk : cut) {
-        composed.chunks.push_back(ViewOf(chunk, begin));
-        begin += static_cast<Position>(chunk.tokens.size());
-      }
-      Composer composer(*engine_, std::move(composed));
-      const std::string name = rank > 0 ? variant + "-r" + std::to_string(rank) : variant;
-      KVC_FAIL_IF_ERROR(MeasureComposer(composer, rag_case, reference, name, control, line));
+  std::vector<CanonicalChunk> chunks;
+  for (std::size_t i = 0; i < all_missing.size(); ++i) {
+    const Missing& missing = all_missing[i];
+    if (i == 0 || missing.variant != all_missing[i - 1].variant) {
+      auto prepared = Prepare(rag_case, missing.variant, line);
+      if (!prepared) return Fail(prepared.error());
+      chunks = std::move(*prepared);
     }
+    std::vector<CanonicalChunk> cut;
+    for (const CanonicalChunk& chunk : chunks) {
+      const bool cuts = missing.rank > 0 && missing.rank < chunk.rank;
+      cut.push_back(cuts ? CutToRank(chunk, missing.rank) : chunk);
+    }
+    ComposePrompt composed{prompt, {head->span()}, {}};
+    auto begin = static_cast<Position>(head_tokens.size());
+    for (const CanonicalChunk& chunk : cut) {
+      composed.chunks.push_back(ViewOf(chunk, begin));
+      begin += static_cast<Position>(chunk.tokens.size());
+    }
+    Composer composer(*engine_, std::move(composed));
+    KVC_FAIL_IF_ERROR(MeasureComposer(composer, rag_case, reference, missing, line));
   }
   return line;
 }

@@ -2,7 +2,7 @@
 // each rule, budget, variant and completion, compared over full prefill's own continuation.
 //
 // One JSON line a case comes out, so that a campaign can be stopped, gone on with and put together
-// from several runs (fidelity_report.h). Thread safety: an engine's.
+// from several runs (fidelity_samples.h, fidelity_report.h). Thread safety: an engine's.
 
 #pragma once
 
@@ -14,6 +14,7 @@
 
 #include "agents/rag/cases.h"
 #include "agents/rag/compose.h"
+#include "agents/rag/fidelity_samples.h"
 #include "agents/rag/kept_chunks.h"
 
 namespace kvcommons {
@@ -51,11 +52,16 @@ class FidelityBench {
   // folder for chunks.
   static Result<FidelityBench> Create(Engine& engine, const FidelityOptions& options);
 
-  // {"id", "setting", "revision", "tokens", "reused", "timed", "full_ms", "prep_ms": {variant: ms},
-  //  "rows": [{"variant", "rule", "completion", "budget", "charged", "kl", "top1", "cosine",
-  //  ...}]}.
-  // Null where full prefill has nothing to say.
-  Result<nlohmann::json> Measure(const RagCase& rag_case);
+  // {"id", "setting", "revision", "model", "seed", "tokens", "reused", "timed", "full_ms",
+  //  "prep_ms": {variant: ms}, "rows": [{"variant", "rule", "completion", "budget", "charged",
+  //  "kl", "top1", "cosine", ...}], "refused": [{"variant", "rule", "completion", "budget"}]}.
+  // Refused are budgets that a rule's looking exceeds, and completion of chunks without loadings.
+  // Rows that are `known` are not made again. Null: none is missing, or full prefill has nothing to
+  // say.
+  Result<nlohmann::json> Measure(const RagCase& rag_case, const std::set<FidelityKey>& known = {});
+
+  // What a line must have been measured with.
+  FidelitySamples::Wanted wanted() const;
 
  private:
   FidelityBench(Engine& engine, FidelityOptions options, std::vector<double> budgets)
@@ -83,8 +89,16 @@ class FidelityBench {
                              const Reference& reference, const std::string& variant,
                              const ComposerOptions& options);
 
+  // One variant of a case, at one rank: the rows that are missing, and are to be made.
+  struct Missing {
+    std::string variant;  // as it is made
+    std::string name;     // as rows have it: mean-r4
+    std::uint32_t rank = 0;
+    std::vector<ComposerOptions> rows;
+  };
+  std::vector<Missing> MissingOf(const RagCase& rag_case, const std::set<FidelityKey>& known) const;
   Status MeasureComposer(Composer& composer, const RagCase& rag_case, const Reference& reference,
-                         const std::string& variant, bool control, nlohmann::json& line);
+                         const Missing& missing, nlohmann::json& line);
 
   Engine* engine_;
   FidelityOptions options_;

@@ -65,6 +65,47 @@ TEST(FidelityBenchTest, EveryVariantIsMeasuredAndAllRowsEqualFullPrefill) {
   for (const std::string& variant : options.variants) EXPECT_EQ(plain[variant], 3) << variant;
 }
 
+TEST(FidelityBenchTest, RowsThatAreKnownAreNotMadeAgainNorAreTheirChunks) {
+  KVC_NEEDS_MODEL();
+  FidelityOptions options = Small();
+  options.rules = {"boundary"};
+  options.budgets = {"0.5"};
+  options.variants = {"mean", "near"};
+  options.ranks = {0, 1};
+  auto bench = FidelityBench::Create(SharedEngine(TestEngine::kExactFlash), options);
+  ASSERT_TRUE(bench) << bench.error().ToString();
+  RagCase rag_case;
+  rag_case.chunks = {Piece(200, 20), Piece(300, 24)};
+  rag_case.tail = Piece(700, 9);  // nothing is related: near is not there
+  const auto line = bench->Measure(rag_case);
+  ASSERT_TRUE(line) << line.error().ToString();
+  std::set<FidelityKey> known;
+  for (const auto& row : line->at("rows")) known.insert(KeyOf(row));
+  // Two controls, and of each rank one for nothing, one with completion and one without.
+  EXPECT_EQ(known.size(), 2U + 2 * 3);
+  EXPECT_EQ(line->at("rows").size(), known.size());
+  ASSERT_TRUE(bench->Measure(rag_case, known)->is_null());
+  known.erase({"mean-r1", "boundary", true, 0.5});
+  const auto rest = bench->Measure(rag_case, known);
+  ASSERT_TRUE(rest) << rest.error().ToString();
+  ASSERT_EQ(rest->at("rows").size(), 1U);
+  EXPECT_EQ(rest->at("rows")[0].at("variant"), "mean-r1");
+  EXPECT_EQ(rest->at("prep_ms").size(), 1U) << rest->at("prep_ms").dump();
+  for (const auto& row : line->at("rows")) {
+    if (row.at("variant") == "mean-r1" && row.at("completion").get<bool>()) {
+      EXPECT_EQ(row.at("kl"), rest->at("rows")[0].at("kl"));
+    }
+  }
+  // A completion that has nothing to go by is a hole that is known from then on.
+  options.variants = {"system"};
+  options.ranks = {0};
+  bench = FidelityBench::Create(SharedEngine(TestEngine::kExactFlash), options);
+  const auto refused = bench->Measure(rag_case);
+  ASSERT_TRUE(refused) << refused.error().ToString();
+  ASSERT_EQ(refused->at("refused").size(), 1U);
+  EXPECT_EQ(KeyOf(refused->at("refused")[0]), (FidelityKey{"system", "boundary", true, 0.5}));
+}
+
 TEST(FidelityBenchTest, ADecodeStageRepairsForForcedTokensAndForTheAnswer) {
   KVC_NEEDS_MODEL();
   FidelityOptions options = Small();

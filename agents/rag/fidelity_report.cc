@@ -5,26 +5,24 @@
 #include <map>
 #include <optional>
 #include <random>
-#include <tuple>
+
+#include "agents/rag/fidelity_samples.h"
 
 namespace kvcommons {
 namespace {
 
 using Json = nlohmann::json;
 
-// (variant, rule, completion, budget).
-using Setting = std::tuple<std::string, std::string, bool, double>;
-
 struct Case {
-  std::map<Setting, Json> rows;
-  Json line;  // the last one, without its rows
+  std::map<FidelityKey, Json> rows;
+  Json line;  // the last one, without its rows, and what preparing took in any
 };
 
 struct Group {
   std::map<std::string, Case> cases;  // by id
 };
 
-const Setting sink_setting{"sink", "none", false, 0}, system_setting{"system", "none", false, 0};
+const FidelityKey sink_key{"sink", "none", false, 0}, system_key{"system", "none", false, 0};
 
 double Median(std::vector<double> values) {
   std::sort(values.begin(), values.end());
@@ -77,24 +75,24 @@ double Mean(const std::vector<double>& values) {
   return values.empty() ? 0 : sum / static_cast<double>(values.size());
 }
 
-Json RowOf(const std::string& name, const Group& group, const Setting& setting,
+Json RowOf(const std::string& name, const Group& group, const FidelityKey& key,
            std::uint64_t seed) {
   std::vector<double> kl, sink, system, top1, cosine, charged, tokens;
   std::vector<double> ttft, stall, full, prepare, ratio, f1, f1_full;
   std::size_t answerable = 0, failed = 0;
   for (const auto& entry : group.cases) {
     const Case& one = entry.second;
-    const auto row = one.rows.find(setting);
+    const auto row = one.rows.find(key);
     if (row == one.rows.end()) continue;
     const auto number = [&](const char* field) { return row->second.at(field).get<double>(); };
     kl.push_back(number("kl"));
-    sink.push_back(one.rows.at(sink_setting).at("kl"));
-    system.push_back(one.rows.at(system_setting).at("kl"));
+    sink.push_back(one.rows.at(sink_key).at("kl"));
+    system.push_back(one.rows.at(system_key).at("kl"));
     top1.push_back(number("top1"));
     cosine.push_back(number("cosine"));
     charged.push_back(number("charged"));
     tokens.push_back(one.line.at("tokens"));
-    const std::string& variant = std::get<0>(setting);
+    const std::string& variant = std::get<0>(key);
     if (one.line.at("timed").get<bool>()) {
       ttft.push_back(number("ttft_ms"));
       // Older lines are of rows that were all placed before.
@@ -124,7 +122,7 @@ Json RowOf(const std::string& name, const Group& group, const Setting& setting,
   const Interval of_system = Bootstrap(kl.size(), seed, [&](const auto& drawn) {
     return Recovered(Drawn(kl, drawn), Drawn(system, drawn));
   });
-  const auto& [variant, rule, completion, budget] = setting;
+  const auto& [variant, rule, completion, budget] = key;
   return {{"setting", name},
           {"tokens", Mean(tokens)},
           {"variant", variant},
@@ -164,23 +162,23 @@ Json FidelityRows(const std::vector<Json>& lines, std::uint64_t seed) {
   for (const Json& line : lines) {
     if (!line.is_object()) continue;
     Case& one = groups[line.at("setting")].cases[line.at("id")];
-    for (const Json& row : line.at("rows")) {
-      one.rows[{row.at("variant"), row.at("rule"), row.at("completion"), row.at("budget")}] = row;
-    }
+    for (const Json& row : line.at("rows")) one.rows[KeyOf(row)] = row;
+    Json prepared = one.line.is_null() ? Json::object() : one.line.at("prep_ms");
+    prepared.update(line.at("prep_ms"));
     one.line = line;
     one.line.erase("rows");
+    one.line["prep_ms"] = std::move(prepared);
   }
   Json rows = Json::array();
   for (auto& [name, group] : groups) {
     std::erase_if(group.cases, [](const auto& entry) {
-      return !entry.second.rows.contains(sink_setting) ||
-             !entry.second.rows.contains(system_setting);
+      return !entry.second.rows.contains(sink_key) || !entry.second.rows.contains(system_key);
     });
-    std::map<Setting, bool> settings;
+    std::map<FidelityKey, bool> keys;
     for (const auto& entry : group.cases) {
-      for (const auto& row : entry.second.rows) settings[row.first] = true;
+      for (const auto& row : entry.second.rows) keys[row.first] = true;
     }
-    for (const auto& setting : settings) rows.push_back(RowOf(name, group, setting.first, seed));
+    for (const auto& key : keys) rows.push_back(RowOf(name, group, key.first, seed));
   }
   return rows;
 }

@@ -54,6 +54,13 @@ TEST(FidelityRows, ACaseFromTwoRunsIsOneCase) {
   EXPECT_DOUBLE_EQ(RowNamed(rows, "design", "mean").at("kl"), 0.1);
 }
 
+TEST(FidelityRows, WhatPreparingTookIsOfWhicheverRunPrepared) {
+  Json first = Line("a", 1, 1, 0.4, true), second = first;
+  first["prep_ms"] = {{"mean", 70.0}};
+  second["prep_ms"] = {{"near", 30.0}};
+  EXPECT_DOUBLE_EQ(RowNamed(FidelityRows({first, second}, 1), "query", "mean").at("prep_ms"), 70);
+}
+
 TEST(FidelityRows, TimesComeFromTimedCasesOnly) {
   Json rows = FidelityRows({Line("a", 1, 1, 0.4)}, 1);
   EXPECT_TRUE(RowNamed(rows, "query", "mean").at("ttft_ms").is_null());

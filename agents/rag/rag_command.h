@@ -28,7 +28,7 @@ struct FidelityBenchOptions {
   std::vector<std::string> settings = {"musique-0.8k"};
   std::uint32_t first = 0;   // case of each setting
   std::uint32_t cases = 20;  // of each setting, that one included
-  std::string samples_path;  // lines of measured cases: those that are there are not made again
+  std::string samples_path;  // fidelity_samples.h: rows that are there are not made again
   FidelityOptions fidelity;
 };
 int RunFidelityBench(const CommonOptions& options, const FidelityBenchOptions& bench);
