@@ -274,34 +274,21 @@ Result<const Composer::CheckEvidence*> Composer::LookAtCheckLayer(bool with_atte
     // With several ubatches: only when all rows are there.
     if (view.layer != kCheckLayer || view.positions.back() + 1 != std::ssize(prompt_.tokens))
       return;
-    std::vector<float> residuals;
-    for (std::size_t i = 0; i < prompt_.chunks.size(); ++i) {
-      Position begin = spans_[i].begin;
-      for (const ChunkPart& part : prompt_.chunks[i].parts) {
-        std::vector<std::uint32_t> rows(part.block_tokens), cells(part.block_tokens);
-        std::iota(rows.begin(), rows.end(), 0U);
-        for (std::size_t r = 0; r < rows.size(); ++r) {
-          cells[r] = static_cast<std::uint32_t>(
-              view.cell_of_position[static_cast<std::size_t>(begin) + r]);
+    for (const ComposeChunk& chunk : prompt_.chunks) {
+      std::vector<std::size_t> rows(chunk.rows());
+      std::iota(rows.begin(), rows.end(), std::size_t{0});
+      const std::vector<float> residuals =
+          ChunkInLayer(view, profile, rotations_, chunk).Measure(rows);
+      for (std::size_t at = 0; at < residuals.size(); at += 2 * elements) {
+        double key = 0, value = 0, value_l1 = 0;
+        for (std::size_t e = at; e < at + elements; ++e) {
+          key += double{residuals[e]} * residuals[e];
+          value += double{residuals[elements + e]} * residuals[elements + e];
+          value_l1 += std::abs(double{residuals[elements + e]});
         }
-        residuals.resize(rows.size() * 2 * elements);
-        const ChunkRows chunk_rows = RowsOf(view, profile, part, rows, cells);
-        // Keys as they are turned in the prompt: a rotation changes no sum of squares.
-        MeasureResiduals(RotationTable(profile.omega, spans_[i].begin), rotations_, chunk_rows,
-                         residuals.data());
-        for (std::size_t r = 0; r < rows.size(); ++r) {
-          double key = 0, value = 0, value_l1 = 0;
-          const float* line = &residuals[r * 2 * elements];
-          for (std::size_t e = 0; e < elements; ++e) {
-            key += double{line[e]} * line[e];
-            value += double{line[elements + e]} * line[elements + e];
-            value_l1 += std::abs(double{line[elements + e]});
-          }
-          check->key_deviation.push_back(static_cast<float>(key));
-          check->value_deviation.push_back(static_cast<float>(value));
-          check->value_deviation_l1.push_back(static_cast<float>(value_l1));
-        }
-        begin += static_cast<Position>(part.block_tokens);
+        check->key_deviation.push_back(static_cast<float>(key));
+        check->value_deviation.push_back(static_cast<float>(value));
+        check->value_deviation_l1.push_back(static_cast<float>(value_l1));
       }
     }
   });

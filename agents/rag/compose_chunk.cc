@@ -1,19 +1,9 @@
 #include "agents/rag/compose_chunk.h"
 
 namespace kvcommons {
+namespace {
 
-std::size_t ComposeChunk::rows() const {
-  std::size_t sum = 0;
-  for (const ChunkPart& part : parts) sum += part.block_tokens;
-  return sum;
-}
-
-ComposeChunk ViewOf(const CanonicalChunk& chunk, Position begin) {
-  const auto rows = static_cast<std::uint32_t>(chunk.tokens.size());
-  const float* loadings = chunk.rank > 0 ? chunk.loadings.data() : nullptr;
-  return {begin, {{chunk.planes.data(), rows, loadings}}, chunk.rank};
-}
-
+// Rows of a part in the layer that `view` shows.
 ChunkRows RowsOf(const LayerView& view, const ModelProfile& profile, const ChunkPart& part,
                  std::span<const std::uint32_t> rows, std::span<const std::uint32_t> cells) {
   const PlaneLayout planes = profile.planes();
@@ -31,6 +21,20 @@ ChunkRows RowsOf(const LayerView& view, const ModelProfile& profile, const Chunk
   result.value_stride_bytes = view.value_transposed ? element : row_bytes;
   result.value_element_stride_bytes = view.value_transposed ? view.cell_count * element : element;
   return result;
+}
+
+}  // namespace
+
+std::size_t ComposeChunk::rows() const {
+  std::size_t sum = 0;
+  for (const ChunkPart& part : parts) sum += part.block_tokens;
+  return sum;
+}
+
+ComposeChunk ViewOf(const CanonicalChunk& chunk, Position begin) {
+  const auto rows = static_cast<std::uint32_t>(chunk.tokens.size());
+  const float* loadings = chunk.rank > 0 ? chunk.loadings.data() : nullptr;
+  return {begin, {{chunk.planes.data(), rows, loadings}}, chunk.rank};
 }
 
 ChunkInLayer::ChunkInLayer(const LayerView& view, const ModelProfile& profile,

@@ -37,10 +37,6 @@ struct ComposeChunk {
 };
 ComposeChunk ViewOf(const CanonicalChunk& chunk, Position begin);
 
-// Rows of a part in the layer that `view` shows.
-ChunkRows RowsOf(const LayerView& view, const ModelProfile& profile, const ChunkPart& part,
-                 std::span<const std::uint32_t> rows, std::span<const std::uint32_t> cells);
-
 // U of one layer: [row][rank], of all rows of a chunk.
 struct RowLoadings {
   std::uint32_t rank = 0;
