@@ -101,7 +101,9 @@ class PlanHandle {
   std::vector<PlannedChunk> chunks;  // of LibraryHandle::Plan: one for each of the request's
   std::uint32_t exact_rows = 0, moved_rows = 0, canonical_rows = 0, computed_rows = 0;
   double predicted_us = 0, prefill_us = 0, took_us = 0;
-  std::uint32_t loaded_blocks = 0;
+  std::uint32_t loaded_blocks = 0;  // that came from disk
+  std::uint64_t loaded_bytes = 0;   // of those
+  double loaded_us = 0;             // of took_us: waiting for the disk
   std::uint64_t parent_revision = 0;
   std::string explanation;
 

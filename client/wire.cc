@@ -278,6 +278,8 @@ Status ReadPlan(rpc::PlanReply::Reader reply, const ModelProfile& profile, std::
   plan.prefill_us = reply.getPrefillUs();
   plan.took_us = reply.getTookUs();
   plan.loaded_blocks = reply.getLoadedBlocks();
+  plan.loaded_bytes = reply.getLoadedBytes();
+  plan.loaded_us = reply.getLoadedUs();
   plan.parent_revision = reply.getParentRevision();
   plan.explanation = Text(reply.getExplanation());
   return Status();

@@ -84,7 +84,7 @@ class LibraryTest : public testing::Test {
     request.chunks = std::move(chunks);
     request.compose.min_chunk_rows = 1;
     auto found = library_->Find(request.tokens, request.chunks, *roots_, kAllVariants);
-    PlanMaker maker(*store_, model_, std::move(request), nullptr, std::move(found));
+    PlanMaker maker(*store_, clock_, model_, std::move(request), nullptr, std::move(found));
     const auto made = maker.Make(true);
     EXPECT_TRUE(made && *made);
     return maker.Take();

@@ -13,9 +13,9 @@
 
 namespace kvcommons {
 
-PlanMaker::PlanMaker(Store& store, std::shared_ptr<const OpenedModel> model, PromptRequest request,
-                     ChainMemo* memo, std::vector<CanonicalChunk> chunks)
-    : store_(store), chunks_(std::move(chunks)) {
+PlanMaker::PlanMaker(Store& store, const Clock& clock, std::shared_ptr<const OpenedModel> model,
+                     PromptRequest request, ChainMemo* memo, std::vector<CanonicalChunk> chunks)
+    : store_(store), clock_(clock), chunks_(std::move(chunks)) {
   result_.model = std::move(model);
   result_.request = std::move(request);
   result_.chain = CutChain(*result_.model, result_.request, memo);
@@ -197,6 +197,8 @@ void PlanMaker::Load(const std::vector<LeasedSpan>& spans) {
       cold.push_back(part.block);
     }
   }
+  if (cold.empty()) return;
+  const std::int64_t start_ns = clock_.NowNs();
   // Two at a time: while one block's last bytes are verified and its place in memory is found, the
   // disk reads another.
   std::vector<std::optional<PinnedBlock>> pins(cold.size());
@@ -220,9 +222,11 @@ void PlanMaker::Load(const std::vector<LeasedSpan>& spans) {
   if (second.joinable()) second.join();
   for (std::size_t i = 0; i < cold.size(); ++i) {
     if (!pins[i]) continue;
-    loaded_.emplace(cold[i], std::move(*pins[i]));
     ++result_.loaded_blocks;
+    result_.loaded_bytes += pins[i]->bytes().size();
+    loaded_.emplace(cold[i], std::move(*pins[i]));
   }
+  result_.loaded_us += static_cast<double>(clock_.NowNs() - start_ns) / 1e3;
 }
 
 std::optional<PinnedBlock> PlanMaker::PinOne(const BlockKey& key) {

@@ -51,6 +51,8 @@ struct PreparedPlan {
   std::vector<std::pair<ContentKey, ChainRoot>> lost_variants;
   std::uint64_t parent_revision = 0;  // 0: nothing of a parent is used
   std::uint32_t loaded_blocks = 0;    // that came from disk
+  std::uint64_t loaded_bytes = 0;     // of those
+  double loaded_us = 0;               // how long the plan waited for them
   std::string notes;                  // lines for the explanation
 };
 
@@ -59,8 +61,9 @@ class PlanMaker {
   static constexpr int kMaxTries = 4;
 
   // `memo` may be null; it is used here only. `chunks`: what a library offers for the request's.
-  PlanMaker(Store& store, std::shared_ptr<const OpenedModel> model, PromptRequest request,
-            ChainMemo* memo = nullptr, std::vector<CanonicalChunk> chunks = {});
+  PlanMaker(Store& store, const Clock& clock, std::shared_ptr<const OpenedModel> model,
+            PromptRequest request, ChainMemo* memo = nullptr,
+            std::vector<CanonicalChunk> chunks = {});
 
   // True: Take() has the plan. False, only without `may_block`: a block has to be read from disk,
   // or the work is too long for an event loop; call again with `may_block` on a thread that may
@@ -93,6 +96,7 @@ class PlanMaker {
   void Finish(Plan plan, std::vector<LeasedSpan> spans);
 
   Store& store_;
+  const Clock& clock_;
   PreparedPlan result_;
   std::optional<DocumentRevision> parent_;
   std::vector<ParentSegment> parent_rows_;

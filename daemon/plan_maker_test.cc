@@ -57,7 +57,7 @@ class PlanMakerTest : public testing::Test {
   }
 
   PreparedPlan Plan(const PromptRequest& request, bool may_block = true) {
-    PlanMaker maker(*store_, model_, request);
+    PlanMaker maker(*store_, clock_, model_, request);
     const auto made = maker.Make(may_block);
     EXPECT_TRUE(made && *made) << (made ? "has to block" : made.error().ToString());
     return maker.Take();
@@ -152,9 +152,9 @@ TEST_F(PlanMakerTest, ALyingRevisionIsAMiss) {
 
 TEST_F(PlanMakerTest, ALongComparisonIsLeftToAWorker) {
   PlanAndCommit(Request(Text(64), 64, "a"));
-  PlanMaker fits(*store_, model_, Request(Text(32768 - 64), 0, "a"));
+  PlanMaker fits(*store_, clock_, model_, Request(Text(32768 - 64), 0, "a"));
   EXPECT_TRUE(fits.Make(false).value());
-  PlanMaker past(*store_, model_, Request(Text(32768 - 63), 0, "a"));
+  PlanMaker past(*store_, clock_, model_, Request(Text(32768 - 63), 0, "a"));
   EXPECT_FALSE(past.Make(false).value());
   EXPECT_TRUE(past.Make(true).value());
 }

@@ -144,11 +144,16 @@ TEST_F(RestartTest, WhatWasDurableIsThereAfterARestart) {
   ASSERT_EQ(MessageOf(exact), "");
   EXPECT_EQ(exact.getReply().getExactRows(), 90u);
   EXPECT_EQ(exact.getReply().getLoadedBlocks(), 6u);
+  EXPECT_EQ(exact.getReply().getLoadedBytes(), 90 * shape_.token_bytes());
+  EXPECT_GT(exact.getReply().getLoadedUs(), 0);
+  EXPECT_LE(exact.getReply().getLoadedUs(), exact.getReply().getTookUs());
   for (const std::uint32_t row : {0u, 50u, 89u}) {
     EXPECT_EQ(client.Read(exact, row, 2, shape_), RowByte(before, row, 2)) << row;
   }
   auto again = client.Plan(model, {.tokens = before, .store_tokens = 90});
   EXPECT_EQ(again.getReply().getLoadedBlocks(), 0u) << "in memory by now";
+  EXPECT_EQ(again.getReply().getLoadedBytes(), 0u);
+  EXPECT_EQ(again.getReply().getLoadedUs(), 0);
   // The document and its lineage, too.
   const Tokens after = testing::Joined({Text(2, 5), before});
   auto edit = client.Plan(model, {after, Policy::kEdit, "a.txt", 92});

@@ -174,8 +174,8 @@ class LibraryServer final : public rpc::Library::Server {
     context.releaseParams();
     auto chunks = library_->Find(request->tokens, request->chunks, *roots_,
                                  request->variants == 0 ? kAllVariants : request->variants);
-    auto maker = std::make_shared<PlanMaker>(services().store, model_, std::move(*request), &memo_,
-                                             std::move(chunks));
+    auto maker = std::make_shared<PlanMaker>(services().store, services().clock, model_,
+                                             std::move(*request), &memo_, std::move(chunks));
     return AnswerPlan(context, ticket_.shared(), std::move(maker), start_ns,
                       [&shared = services(), library = library_](const PreparedPlan& plan) {
                         for (const auto& [content, root] : plan.lost_variants)

@@ -118,7 +118,8 @@ class ModelServer final : public rpc::Model::Server {
       return Refuse(context, InvalidArgument("policy is 3; composed plans are a library's"));
     }
     context.releaseParams();
-    auto maker = std::make_shared<PlanMaker>(services().store, model_, std::move(*request), &memo_);
+    auto maker = std::make_shared<PlanMaker>(services().store, services().clock, model_,
+                                             std::move(*request), &memo_);
     return AnswerPlan(context, ticket_.shared(), std::move(maker), start_ns,
                       [](const PreparedPlan&) {});
   }

@@ -301,6 +301,8 @@ void WritePlan(const PreparedPlan& plan, rpc::PlanReply::Builder builder) {
   builder.setExplanation(Ptr(plan.notes + Explain(plan.plan)));
   builder.setParentRevision(plan.parent_revision);
   builder.setLoadedBlocks(plan.loaded_blocks);
+  builder.setLoadedBytes(plan.loaded_bytes);
+  builder.setLoadedUs(plan.loaded_us);
 }
 
 Result<std::array<std::uint8_t, 16>> ParseKey(std::string_view hex) {

@@ -163,6 +163,8 @@ struct PlanReply {
   loadedBlocks @10 :UInt32;         # blocks that came from disk for this plan
   canonicalRows @11 :UInt32;
   chunks @12 :List(PlanChunk);      # one for each of the request's
+  loadedBytes @13 :UInt64;          # of loadedBlocks
+  loadedUs @14 :Float64;            # of tookUs: waiting for the disk
 }
 
 interface Model {

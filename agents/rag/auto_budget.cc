@@ -1,6 +1,7 @@
 #include "agents/rag/auto_budget.h"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <cmath>
 #include <cstdio>
@@ -9,6 +10,9 @@
 
 namespace kvcommons {
 namespace {
+
+// Of keeping a byte in memory, in that of keeping it on disk. Only which one is dearer matters.
+constexpr double kMemoryCost = 20;
 
 Result<BudgetChoice> Choose(const AutoBudget& limits, const CostModel& costs,
                             const ModelProfile& profile, const SelectRequest& request,
@@ -34,7 +38,8 @@ Result<BudgetChoice> Choose(const AutoBudget& limits, const CostModel& costs,
   }
   const double row_us = costs.PlaceUs(1, true);
   const double row_bytes = static_cast<double>(load.bytes_per_token_layer) * load.layer_count;
-  const auto plan = PlanLoad(load, {row_bytes / row_us, 0});
+  const LoadTier memory{row_bytes / row_us, kMemoryCost};
+  const auto plan = PlanLoad(load, memory);
   if (!plan) return Fail(plan.error());
 
   BudgetChoice choice;
@@ -43,6 +48,13 @@ Result<BudgetChoice> Choose(const AutoBudget& limits, const CostModel& costs,
   choice.equal_ratio = plan->equal_ratio;
   choice.ratio = plan->ratio;
   choice.load_us = plan->load_us;
+  if (limits.disk_bytes_per_us > 0) {
+    // What is read is placed, too, beside reading more.
+    const LoadTier disk{std::min(memory.bytes_per_us, limits.disk_bytes_per_us), 1};
+    const auto cheapest = CheapestHiddenTier(load, std::array{memory, disk});
+    if (!cheapest) return Fail(cheapest.error());
+    choice.cheapest_tier = !*cheapest ? "none" : **cheapest == 0 ? "memory" : "disk";
+  }
   choice.total_us = plan->total_us;
   Selection bought;
   bought.rows.resize(static_cast<std::size_t>(plan->rows));
@@ -69,6 +81,12 @@ Result<BudgetChoice> Choose(const AutoBudget& limits, const CostModel& costs,
                 "%.0f us from shared memory is hidden from %.4f on",
                 choice.ratio, reason, choice.load_us, choice.equal_ratio);
   choice.why = line;
+  if (!choice.cheapest_tier.empty()) {
+    std::snprintf(line, sizeof line,
+                  "; the cheapest tier that it hides, with a disk of %.0f MB/s: %s",
+                  limits.disk_bytes_per_us, choice.cheapest_tier.c_str());
+    choice.why += line;
+  }
   return choice;
 }
 
@@ -97,6 +115,10 @@ Status CheckAutoBudget(const AutoBudget& limits, const std::string& rule) {
   if (!(limits.least_ratio >= 0 && limits.least_ratio <= limits.most_ratio)) {
     return InvalidArgument("least_ratio is " + std::to_string(limits.least_ratio) +
                            "; the limit is 0 to most_ratio, " + std::to_string(limits.most_ratio));
+  }
+  if (!(limits.disk_bytes_per_us >= 0)) {
+    return InvalidArgument("disk_bytes_per_us is " + std::to_string(limits.disk_bytes_per_us) +
+                           "; it is 0 or more");
   }
   return Status();
 }

@@ -23,6 +23,8 @@ namespace kvcommons {
 struct AutoBudget {
   double least_ratio = 0.15;  // r*: less loses quality
   double most_ratio = 0.5;    // more saves too little beside full prefill
+  // Measured, of copies that are on disk alone; 0: none was read yet.
+  double disk_bytes_per_us = 0;
 };
 
 struct BudgetChoice {
@@ -33,7 +35,10 @@ struct BudgetChoice {
   double load_us = 0;      // one layer
   double total_us = 0;     // predicted, the look included
   std::string tier;        // where the rows lie
-  std::string why;         // for people, a line
+  // The cheapest tier whose load the least ratio would hide, were it streamed layer by layer:
+  // "disk", "memory", or "none". Empty: how fast the disk is is not known.
+  std::string cheapest_tier;
+  std::string why;  // for people, a line
 };
 
 // "auto" (no number), or a number. kInvalidArgument names the text.

@@ -6,6 +6,7 @@ namespace kvcommons {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 constexpr std::uint32_t kLayers = 30;
 constexpr Position kReused = 2000;
@@ -61,6 +62,22 @@ TEST_F(AutoBudgetTest, SlackBehindASlowLoadIsSpentOnRecompute) {
   limits_.most_ratio = 0.2;
   EXPECT_NEAR(Choose("boundary").ratio, 0.2, 1e-9);
   EXPECT_THAT(Choose("boundary").why, HasSubstr("the most"));
+}
+
+TEST_F(AutoBudgetTest, TheCheapestTierThatRecomputeHidesIsNamedOnceTheDiskIsKnown) {
+  // 15 % of 300 us a row hide 85 % of a row's load where it takes up to 52.9 us.
+  const double row_bytes = static_cast<double>(profile_.planes().BlockBytes(1));
+  costs_.place_us_per_token = costs_.rotate_us_per_token = 10;
+  EXPECT_EQ(Choose("boundary").cheapest_tier, "");
+  EXPECT_THAT(Choose("boundary").why, Not(HasSubstr("cheapest")));
+  limits_.disk_bytes_per_us = row_bytes / 50;
+  EXPECT_EQ(Choose("boundary").cheapest_tier, "disk");
+  EXPECT_THAT(Choose("boundary").why, HasSubstr("MB/s: disk"));
+  limits_.disk_bytes_per_us = row_bytes / 60;
+  EXPECT_EQ(Choose("boundary").cheapest_tier, "memory");
+  costs_.place_us_per_token = 50;  // a disk that is faster is held up by placing
+  limits_.disk_bytes_per_us = row_bytes;
+  EXPECT_EQ(Choose("boundary").cheapest_tier, "none");
 }
 
 TEST_F(AutoBudgetTest, RowsThatAreComputedAnywayHideLoading) {
@@ -123,6 +140,7 @@ TEST_F(AutoBudgetTest, WhatCannotBeChosenIsRefusedByName) {
   EXPECT_THAT(refused({0.15, 1.5}, "design"), HasSubstr("most_ratio is 1.5"));
   EXPECT_THAT(refused({0.4, 0.3}, "design"), HasSubstr("least_ratio is 0.4"));
   EXPECT_THAT(refused({-0.1, 0.3}, "design"), HasSubstr("least_ratio is -0.1"));
+  EXPECT_THAT(refused({0.1, 0.3, -1}, "design"), HasSubstr("disk_bytes_per_us is -1"));
 }
 
 TEST(ParseBudget, IsAutoOrANumberFrom0To1) {

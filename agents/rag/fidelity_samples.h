@@ -28,7 +28,7 @@ class FidelitySamples {
  public:
   // What a row must have to be known.
   struct Wanted {
-    std::string model;       // its fingerprint; lines that name none are of any
+    std::string model = {};  // its fingerprint; lines that name none are of any
     std::uint64_t seed = 1;  // of the documents' order; lines that name none have 1
     bool answers = false;    // f1
     bool timed = false;      // alone on the machine

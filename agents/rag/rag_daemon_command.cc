@@ -77,9 +77,13 @@ Result<double> PrepareMs(LibraryHandle& library, const RagReport& report) {
 
 Json ToJson(const std::optional<BudgetChoice>& choice) {
   if (!choice) return nullptr;
-  return {
-      {"equal_ratio", choice->equal_ratio}, {"ratio", choice->ratio}, {"load_us", choice->load_us},
-      {"total_us", choice->total_us},       {"tier", choice->tier},   {"why", choice->why}};
+  return {{"equal_ratio", choice->equal_ratio},
+          {"ratio", choice->ratio},
+          {"load_us", choice->load_us},
+          {"total_us", choice->total_us},
+          {"tier", choice->tier},
+          {"cheapest_tier", choice->cheapest_tier.empty() ? Json() : Json(choice->cheapest_tier)},
+          {"why", choice->why}};
 }
 
 Json ToJson(const DaemonCase& one, const RagSession::Options& options, const RagReport& report) {
@@ -119,6 +123,7 @@ Json ToJson(const DaemonCase& one, const RagSession::Options& options, const Rag
           {"left_few_rows", report.left_few_rows},
           {"left_worse", report.left_worse},
           {"loaded_blocks", report.loaded_blocks},
+          {"loaded_ms", report.loaded_ms},
           {"fallback", report.fallback},
           {"not_composed", report.not_composed},
           {"not_completed", report.not_completed},

@@ -9,6 +9,8 @@
 namespace kvcommons {
 namespace {
 
+constexpr std::uint64_t kMeasuredDiskBytes = 1 << 20;
+
 Status CheckOptions(const RagSession::Options& options) {
   const auto rule = MakeSelectRule(options.compose.rule);
   if (!rule) return rule.error();
@@ -116,8 +118,14 @@ Status RagSession::CarryOut(std::span<const TokenId> prompt,
                             RagReport& report) {
   report.explanation = plan_->explanation;
   report.loaded_blocks = plan_->loaded_blocks;
+  report.loaded_ms = plan_->loaded_us / 1e3;
+  // Of a few bytes the time is a seek's.
+  if (plan_->loaded_bytes >= kMeasuredDiskBytes && plan_->loaded_us > 0) {
+    disk_bytes_per_us_ = static_cast<double>(plan_->loaded_bytes) / plan_->loaded_us;
+  }
   PlanParts parts = PartsOf(plan_->spans, chunks);
   ComposerOptions compose = options.compose;
+  if (compose.auto_budget) compose.auto_budget->disk_bytes_per_us = disk_bytes_per_us_;
   if (!parts.chunks.empty()) {
     const auto has_loadings = [](const ComposeChunk& chunk) { return chunk.rank > 0; };
     if (compose.completion &&

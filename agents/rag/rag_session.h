@@ -50,6 +50,7 @@ struct RagReport {
   std::vector<double> stall_ms;  // [layer]: see ComposeReport
   double plan_ms = 0, place_ms = 0, look_ms = 0, select_ms = 0, compute_ms = 0, complete_ms = 0;
   std::uint32_t loaded_blocks = 0;  // that came from disk
+  double loaded_ms = 0;             // of plan_ms: waiting for them
   std::string explanation;          // the plan, span by span; then why this budget
   // Why the daemon was not used, canonical rows were not, completion was not. Empty: they were, or
   // nobody asked for it.
@@ -116,7 +117,8 @@ class RagSession {
     std::string rule;
   };
   std::optional<Sample> sample_;
-  std::uint64_t composed_ = 0;  // prompts so far
+  std::uint64_t composed_ = 0;    // prompts so far
+  double disk_bytes_per_us_ = 0;  // as the last plan that read from it measured; 0: none did
 };
 
 // What a rule's quality is reported under: the rule, and whether residual completion goes with it.

@@ -355,6 +355,25 @@ TEST_F(PreparedRagTest, TheControllersBudgetIsSpentAndExplained) {
   EXPECT_THAT(report.explanation, HasSubstr(report.budget_auto->why));
   options.compose.auto_budget->least_ratio = 0.3;
   EXPECT_EQ(Compose(session, MakePrompt({0, 1, 2}), options).recomputed, 93U);
+  EXPECT_EQ(report.budget_auto->cheapest_tier, "") << "nothing came from the disk";
+}
+
+TEST_F(PreparedRagTest, WhatThePlanReadFromDiskTellsWhichTierWouldDo) {
+  daemon_->Kill();
+  ASSERT_TRUE(daemon_->Start().ok());
+  Session session = Open();
+  RagSession::Options options = Rule("boundary", 0, true);
+  options.compose.auto_budget = AutoBudget{};
+  const RagReport read = Compose(session, MakePrompt({0, 1, 2}), options);
+  EXPECT_GT(read.loaded_blocks, 0U);
+  EXPECT_GT(read.loaded_ms, 0);
+  EXPECT_LE(read.loaded_ms, read.plan_ms);
+  ASSERT_TRUE(read.budget_auto.has_value()) << read.fallback;
+  EXPECT_NE(read.budget_auto->cheapest_tier, "");
+  const RagReport held = Compose(session, MakePrompt({2, 1, 0}), options);
+  EXPECT_EQ(held.loaded_blocks, 0U);
+  EXPECT_EQ(held.loaded_ms, 0);
+  EXPECT_NE(held.budget_auto->cheapest_tier, "") << "remembered";
 }
 
 TEST_F(PreparedRagTest, AnotherOrderOfTheDocumentsNeedsNoPreparation) {
