@@ -152,7 +152,7 @@ int RunEditBench(const EditCommandOptions& options, const EditBenchOptions& benc
     return all;
   };
   const auto write_json = [&](const std::string& path) {
-    return WriteText(path, nlohmann::json{{"summary", summaries()}, {"edits", details}}.dump(1));
+    return WriteJson(path, {{"summary", summaries()}, {"edits", details}});
   };
 
   std::ifstream file;

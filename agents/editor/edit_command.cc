@@ -115,7 +115,7 @@ int RunEditCommand(const EditCommandOptions& options, const EditFiles& files) {
     std::printf("text: %s\n", result->text.c_str());
   }
   if (options.common.json_path.empty()) return 0;
-  const Status written = WriteText(options.common.json_path, ToJson(*result, *policy).dump(2));
+  const Status written = WriteJson(options.common.json_path, ToJson(*result, *policy));
   return written.ok() ? 0 : failed(written);
 }
 

@@ -45,7 +45,8 @@ int FailCommand(const char* command, const Status& status) {
   return status.code() == Code::kInvalidArgument ? 2 : 1;
 }
 
-Status WriteText(const std::string& path, const std::string& text) {
+Status WriteJson(const std::string& path, const nlohmann::json& json) {
+  const std::string text = json.dump(1, ' ', false, nlohmann::json::error_handler_t::replace);
   if (path == "-") {
     std::cout << text << "\n" << std::flush;
     return std::cout ? Status() : Unavailable("cannot write to standard output");
@@ -116,8 +117,7 @@ int RunGenerateCommand(const CommonOptions& options, const GenerateOptions& gene
                                {"prompt_tokens", tokens->size()},
                                {"prefill_ms", prefill_ms},
                                {"generate_ms", generate_ms}};
-  const Status written = WriteText(
-      options.json_path, json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
+  const Status written = WriteJson(options.json_path, json);
   return written.ok() ? 0 : FailCommand(kName, written);
 }
 
@@ -163,7 +163,7 @@ int RunGateCommand(const CommonOptions& options) {
                                  {"worst_value_error", report->worst_value_error},
                                  {"weakest_control", report->weakest_control},
                                  {"reason", report->reason}};
-    const Status written = WriteText(options.json_path, json.dump(2));
+    const Status written = WriteJson(options.json_path, json);
     if (!written.ok()) return FailCommand(kName, written);
   }
   return report->passed ? 0 : 1;

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstdint>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 
 #include "agents/engine/llama_engine.h"
@@ -53,7 +54,8 @@ int RunPrefillBench(const CommonOptions& options, const PrefillBenchOptions& ben
 
 // For commands: says `status` for `command` and returns its exit code.
 int FailCommand(const char* command, const Status& status);
-// Writes `text` to the file, or to standard output for "-".
-Status WriteText(const std::string& path, const std::string& text);
+// Writes `json` to the file, or to standard output for "-". Text that was cut within a character,
+// as a model's answer may be, has a replacement character there.
+Status WriteJson(const std::string& path, const nlohmann::json& json);
 
 }  // namespace kvcommons

@@ -254,13 +254,15 @@ void AddRag(Program& program) {
   auto rag = std::make_shared<kvcommons::RagOptions>();
   command
       ->add_option("--cases", rag->cases_path,
-                   "JSON lines of chunks and question; -: standard input")
+                   R"(JSON lines {"chunks": [text], "question", "answer"?}; -: standard input)")
       ->required();
   command->add_option("--cases-max", rag->cases_max, "at most this many")->capture_default_str();
-  command->add_option("--chunks", rag->limits.chunks_max, "of a case, at most")
-      ->capture_default_str();
-  command->add_option("--chunk-tokens", rag->limits.chunk_tokens, "longer chunks are cut")
-      ->capture_default_str();
+  std::vector<CLI::Option*> alone;  // without a daemon
+  alone.push_back(command->add_option("--chunks", rag->limits.chunks_max,
+                                      "use the first N chunks of a case alone; 0: all"));
+  alone.push_back(command->add_option("--chunk-tokens", rag->limits.chunk_tokens,
+                                      "cut longer chunks; 0: none is cut"));
+  for (CLI::Option* option : alone) option->capture_default_str()->type_name("N");
   AddFidelityOptions(command, rag->fidelity);
   auto daemon = std::make_shared<kvcommons::DaemonRagOptions>();
   CLI::Option* is_daemon =
@@ -271,6 +273,10 @@ void AddRag(Program& program) {
               "may then be {\"doc\": NAME}")
           ->expected(0, 1)
           ->type_name("SOCKET");
+  for (const char* name : {"--ranks", "--preface-count", "--passages", "--timed"}) {
+    alone.push_back(command->get_option(name));
+  }
+  for (CLI::Option* option : alone) option->excludes(is_daemon);
   command->add_flag("--put", daemon->put, "put the texts into the library and prepare them first")
       ->needs(is_daemon);
   command->add_flag("--compare", daemon->compare,
@@ -281,6 +287,10 @@ void AddRag(Program& program) {
       ->add_option("--canary-share", daemon->canary_share,
                    "of the prompts that are checked against full prefill, for the daemon")
       ->capture_default_str()
+      ->needs(is_daemon);
+  command
+      ->add_option("--canary-seed", daemon->canary_seed,
+                   "which prompts are drawn for that; default: by chance")
       ->needs(is_daemon);
   command
       ->add_option("--least-ratio", daemon->auto_budget.least_ratio,

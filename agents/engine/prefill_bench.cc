@@ -161,7 +161,7 @@ int RunPrefillBench(const CommonOptions& options, const PrefillBenchOptions& ben
                               {"goal", kGoal},
                               {"better", "higher"},
                               {"batch_blocks", nullptr}};
-  const Status written = WriteText(options.json_path, nlohmann::json::array({row}).dump(2));
+  const Status written = WriteJson(options.json_path, nlohmann::json::array({row}));
   return written.ok() ? 0 : FailCommand(kName, written);
 }
 

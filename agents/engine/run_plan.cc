@@ -10,7 +10,8 @@ std::string Text(const TokenRun& run) {
   return "[" + std::to_string(run.begin) + ", " + std::to_string(run.end) + ")";
 }
 
-// Joins the closest neighbours until `max_runs` are left.
+}  // namespace
+
 std::vector<TokenRun> JoinClosest(std::vector<TokenRun> runs, std::size_t max_runs) {
   if (runs.size() <= max_runs) return runs;
   std::vector<std::size_t> by_gap;  // i: the gap before runs[i]
@@ -30,8 +31,6 @@ std::vector<TokenRun> JoinClosest(std::vector<TokenRun> runs, std::size_t max_ru
   }
   return result;
 }
-
-}  // namespace
 
 Result<std::vector<TokenRun>> PlanRuns(std::span<const TokenRun> runs, std::size_t prompt_tokens,
                                        std::span<const std::int32_t> cell_of_position,

@@ -20,4 +20,8 @@ Result<std::vector<TokenRun>> PlanRuns(std::span<const TokenRun> runs, std::size
                                        std::span<const std::int32_t> cell_of_position,
                                        Position first, std::size_t max_runs);
 
+// Joins the closest neighbours, with what lies between them, until `max_runs` are left. REQUIRES:
+// runs ascend and are disjoint, max_runs > 0.
+std::vector<TokenRun> JoinClosest(std::vector<TokenRun> runs, std::size_t max_runs);
+
 }  // namespace kvcommons

@@ -112,6 +112,7 @@ Result<CanonicalChunk> CanonicalMaker::Make(std::span<const TokenId> tokens) {
   for (std::size_t row = 0; row < rows; ++row) {
     forward.emplace_back(profile, static_cast<Position>(row));
   }
+  const bool learns = count > 1 && rows <= kMaxLoadingsRows;
   CanonicalChunk chunk;
   chunk.tokens.assign(tokens.begin(), tokens.end());
   chunk.prefaces = static_cast<std::uint32_t>(count);
@@ -150,7 +151,7 @@ Result<CanonicalChunk> CanonicalMaker::Make(std::span<const TokenId> tokens) {
     store(2 * layer);
     MeanOf(layer_rows.values, count, mean);
     store(2 * layer + 1);
-    if (count < 2) continue;
+    if (!learns) continue;
     PrefaceRows deviations;
     deviations.preface_count = chunk.prefaces;
     deviations.row_count = static_cast<std::uint32_t>(rows);
@@ -161,7 +162,7 @@ Result<CanonicalChunk> CanonicalMaker::Make(std::span<const TokenId> tokens) {
     if (!learned) return Fail(learned.error());
     learned_layers.push_back(std::move(*learned));
   }
-  if (count > 1) {
+  if (learns) {
     auto mean_loadings = MeanLoadings(learned_layers);
     if (!mean_loadings) return Fail(mean_loadings.error());
     chunk.rank = mean_loadings->rank;

@@ -24,7 +24,8 @@ struct CanonicalChunk {
   // One block of all rows, in the store's layout and the engine's number type; keys rotated for the
   // positions 0, 1, ...
   std::vector<std::byte> planes;
-  // Of all rows, as kernels/loadings_layout.h has it. Empty with one preface.
+  // Of all rows, as kernels/loadings_layout.h has it. Empty with one preface, and for more than
+  // kMaxLoadingsRows rows.
   std::vector<float> loadings;
   std::uint32_t rank = 0;  // 0: no loadings
   std::uint32_t prefaces = 0;

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cctype>
 #include <map>
-#include <nlohmann/json.hpp>
 
 #include "agents/rag/neutral_text.h"
 
@@ -32,62 +31,37 @@ std::vector<std::string> WordsOf(std::string_view text) {
   return words;
 }
 
-Result<std::vector<std::string>> TextsOf(const nlohmann::json& json, const std::string& id,
-                                         const char* field) {
-  std::vector<std::string> texts;
-  for (const auto& text : json) {
-    if (!text.is_string() || text.get<std::string>().empty()) {
-      return Fail(InvalidArgument("case " + id + ": " + field + "[" + std::to_string(texts.size()) +
-                                  "] is empty or no text"));
-    }
-    texts.push_back(text.get<std::string>());
-  }
-  return texts;
-}
-
 }  // namespace
 
-Result<RagCase> ParseCase(const Engine& engine, const std::string& line, const CaseLimits& limits) {
-  const auto json = nlohmann::json::parse(line, nullptr, false);
-  if (json.is_discarded() || !json.contains("chunks") || !json["chunks"].is_array() ||
-      !json.contains("question") || !json["question"].is_string()) {
-    return Fail(InvalidArgument(R"(a case is no {"id", "chunks": [text, ...], "question"})"));
-  }
-  RagCase parsed;
-  parsed.id = json.value("id", "");
-  const auto add = [&](const char* field, std::size_t limit,
-                       std::vector<std::vector<TokenId>>& into) -> Status {
-    auto texts = TextsOf(json[field], parsed.id, field);
-    if (!texts) return texts.error();
-    for (const std::string& text : *texts) {
-      if (into.size() == limit) break;
-      auto ids = ChunkTokens(engine, text);
-      if (!ids) return ids.error();
+Result<RagCase> TokenizeCase(const Engine& engine, const CaseText& text, const CaseLimits& limits) {
+  RagCase result;
+  result.id = text.id;
+  result.answers = text.answers;
+  const auto add = [&](const std::string& passage, std::vector<std::vector<TokenId>>& into) {
+    auto ids = ChunkTokens(engine, passage);
+    if (!ids) return ids.error();
+    if (limits.chunk_tokens > 0) {
       ids->resize(std::min<std::size_t>(ids->size(), limits.chunk_tokens));
-      into.push_back(std::move(*ids));
     }
+    into.push_back(std::move(*ids));
     return Status();
   };
-  KVC_FAIL_IF_ERROR(add("chunks", limits.chunks_max, parsed.chunks));
-  if (json.contains("related")) KVC_FAIL_IF_ERROR(add("related", 64, parsed.related));
-  if (parsed.chunks.size() < 2) {
-    return Fail(InvalidArgument("case " + parsed.id + " has fewer than two chunks"));
+  for (const CaseText::Chunk& chunk : text.chunks) {
+    if (limits.chunks_max > 0 && result.chunks.size() == limits.chunks_max) break;
+    if (!chunk.document.empty()) {
+      return Fail(InvalidArgument("case " + text.id + ": document '" + chunk.document +
+                                  "' is a library's; that needs --daemon"));
+    }
+    KVC_FAIL_IF_ERROR(add(chunk.text, result.chunks));
   }
-  const auto question = json["question"].get<std::string>();
-  if (question.empty()) {
-    return Fail(InvalidArgument("case " + parsed.id + ": the question is empty"));
+  if (result.chunks.size() < 2) {
+    return Fail(InvalidArgument("case " + text.id + " has fewer than two chunks"));
   }
-  auto tail = TailTokens(engine, question);
+  for (const std::string& passage : text.related) KVC_FAIL_IF_ERROR(add(passage, result.related));
+  auto tail = TailTokens(engine, text.question);
   if (!tail) return Fail(tail.error());
-  parsed.tail = std::move(*tail);
-  if (json.contains("answers")) {
-    auto answers = TextsOf(json["answers"], parsed.id, "answers");
-    if (!answers) return Fail(answers.error());
-    parsed.answers = std::move(*answers);
-  } else if (json.contains("answer") && json["answer"].is_string()) {
-    parsed.answers.push_back(json["answer"].get<std::string>());
-  }
-  return parsed;
+  result.tail = std::move(*tail);
+  return result;
 }
 
 Result<std::vector<TokenId>> SystemTokens(const Engine& engine) {

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "agents/engine/llama_engine.h"
+#include "agents/rag/case_text.h"
 
 namespace kvcommons {
 
@@ -24,13 +25,13 @@ struct RagCase {
 };
 
 struct CaseLimits {
-  std::uint32_t chunks_max = 6;
-  std::uint32_t chunk_tokens = 128;  // longer chunks are cut
+  std::uint32_t chunks_max = 0;    // further ones are left out; 0: none is
+  std::uint32_t chunk_tokens = 0;  // longer chunks are cut; 0: none is
 };
 
-// One line {"id", "chunks": [text, ...], "question", "answer" or "answers"?, "related"?}.
-// kInvalidArgument names the case and what is wrong with it.
-Result<RagCase> ParseCase(const Engine& engine, const std::string& line, const CaseLimits& limits);
+// kInvalidArgument names the case and what is wrong with it: fewer than two chunks, one named by a
+// library's document.
+Result<RagCase> TokenizeCase(const Engine& engine, const CaseText& text, const CaseLimits& limits);
 
 // The prompt's beginning, and what a passage and a question look like in it.
 Result<std::vector<TokenId>> SystemTokens(const Engine& engine);

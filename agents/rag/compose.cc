@@ -8,6 +8,7 @@
 
 #include "agents/engine/cache_memory.h"
 #include "agents/engine/elapsed.h"
+#include "agents/engine/run_plan.h"
 #include "align/complete/complete.h"
 #include "align/complete/loadings.h"
 #include "align/complete/shift.h"
@@ -72,6 +73,33 @@ Result<std::vector<std::vector<float>>> ShiftLoadingsOfChunks(
     first += rows;
   }
   return loadings;
+}
+
+std::vector<TokenRun> RunsOf(std::span<const std::size_t> rows, Position begin) {
+  std::vector<TokenRun> runs;
+  for (const std::size_t row : rows) {
+    const Position position = begin + static_cast<Position>(row);
+    if (!runs.empty() && runs.back().end == position) {
+      ++runs.back().end;
+    } else {
+      runs.push_back({position, position + 1});
+    }
+  }
+  return runs;
+}
+
+// Adds the rows between a chunk's closest selected rows where its runs are too many for one pass:
+// the engine would compute them all the same, and then they are measured, not corrected.
+void JoinForOnePass(std::vector<std::size_t>& selected) {
+  const std::vector<TokenRun> runs = RunsOf(selected, 0);
+  constexpr std::size_t kMost = Engine::kMaxRuns - 1;  // One is left for what is fresh behind it.
+  if (runs.size() <= kMost) return;
+  selected.clear();
+  for (const TokenRun& run : JoinClosest(runs, kMost)) {
+    for (Position row = run.begin; row < run.end; ++row) {
+      selected.push_back(static_cast<std::size_t>(row));
+    }
+  }
 }
 
 double StalledUs(const StreamingPlace* stream) {
@@ -206,13 +234,13 @@ Result<const Composer::QuestionEvidence*> Composer::LookAtQuestion(
   }
   const SystemClock clock;
   const std::int64_t start_ns = clock.NowNs();
-  const TokenRun question = fresh_.back();
   AttentionProbe probe;
   probe.layers = layers;
   probe.sum_rows = true;
-  for (Position p = question.begin; p < question.end; ++p) probe.rows.push_back(p);
-  KVC_FAIL_IF_ERROR(engine_.ProbeAttention(std::move(probe)));
+  for (Position p = question().begin; p < question().end; ++p) probe.rows.push_back(p);
+  // Before the probe: refused without flash attention, and a probe would be left for another pass.
   if (anchored) KVC_FAIL_IF_ERROR(engine_.HideInNextPass(RowsWithoutAnchors()));
+  KVC_FAIL_IF_ERROR(engine_.ProbeAttention(std::move(probe)));
   const double stalled_us = StalledUs(stream);
   engine_.SetLayerHook(HookThatAwaits(stream, {}));
   const Status looked = engine_.RunUpTo(layers.back(), prompt_.tokens, fresh_);
@@ -224,7 +252,8 @@ Result<const Composer::QuestionEvidence*> Composer::LookAtQuestion(
   evidence->layers = layers;
   evidence->anchored = anchored;
   for (const AttentionWeights& weights : engine_.probed()) {
-    AddAttention(weights, 1.0F / static_cast<float>(weights.head_count * question_tokens()),
+    const auto rows = static_cast<std::uint32_t>(question().end - question().begin);
+    AddAttention(weights, 1.0F / static_cast<float>(weights.head_count * rows),
                  evidence->attention);
   }
   evidence->took_ms = MsSince(clock, start_ns) - (StalledUs(stream) - stalled_us) / 1e3;
@@ -347,15 +376,7 @@ std::vector<Composer::Pass> Composer::PassesOf(
     }
   };
   for (std::size_t i = 0; i < spans_.size(); ++i) {
-    std::vector<TokenRun> runs;
-    for (const std::size_t row : selected[i]) {
-      const Position position = spans_[i].begin + static_cast<Position>(row);
-      if (!runs.empty() && runs.back().end == position) {
-        ++runs.back().end;
-      } else {
-        runs.push_back({position, position + 1});
-      }
-    }
+    const std::vector<TokenRun> runs = RunsOf(selected[i], spans_[i].begin);
     add_fresh(spans_[i].begin);
     const std::size_t together = passes.back().runs.size() + runs.size() + 1;  // 1: what follows
     if (together > Engine::kMaxRuns && !passes.back().runs.empty()) passes.push_back({{}, i, i});
@@ -480,7 +501,8 @@ Result<ComposeReport> Composer::Run(const ComposerOptions& options) {
   report.reused = static_cast<std::uint32_t>(request.reused_rows());
   const SelectNeeds needs = (*rule)->Needs(request.layer_count);
   if (!needs.question_layers.empty()) {
-    request.question_cost_row_layers = question_tokens() * (needs.question_layers.back() + 1.0);
+    // All fresh rows run in the look: the question may follow some that are no part of it.
+    request.question_cost_row_layers = fresh_tokens_ * (needs.question_layers.back() + 1.0);
   }
   if (options.auto_budget && report.reused > 0) {
     auto choice = ChooseBudget(*options.auto_budget, engine_.costs(), engine_.profile(), request,
@@ -531,6 +553,7 @@ Result<ComposeReport> Composer::Run(const ComposerOptions& options) {
     while (row >= spans_[chunk].end) ++chunk;
     selected[chunk].push_back(static_cast<std::size_t>(row - spans_[chunk].begin));
   }
+  for (std::vector<std::size_t>& rows : selected) JoinForOnePass(rows);
   const std::int64_t compute_ns = clock.NowNs();
   const double stalled_us = StalledUs(stream);
   measured_.assign(spans_.size(), 0);
@@ -566,7 +589,7 @@ Result<ComposeReport> Composer::Run(const ComposerOptions& options) {
     const Status done = engine_.Run(prompt_.tokens, pass.runs);
     engine_.SetLayerHook({});
     KVC_FAIL_IF_ERROR(done);
-    // What ran, not what was meant: where there are too many runs the closest are joined.
+    // What ran, not what was meant: rows were joined where there are too many runs.
     report.recomputed += engine_.computed_rows();
   }
   if (stream != nullptr) {

@@ -15,6 +15,7 @@
 
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -89,11 +90,13 @@ struct ExactHead {
 Result<ExactHead> MakeExactHead(Engine& engine, std::span<const TokenId> tokens);
 
 // A prompt and where its rows come from. What neither an exact span nor a chunk covers is fresh: it
-// is computed; the last fresh rows are the question.
+// is computed. The question is its end: whatever is fresh there, or less where it is known to begin
+// later (behind a document that is not stored, say).
 struct ComposePrompt {
   std::vector<TokenId> tokens;
   std::vector<PlaceSpan> exact;      // ascending, disjoint
   std::vector<ComposeChunk> chunks;  // ascending, disjoint, between and behind them
+  Position question_begin = 0;
 };
 
 class Composer {
@@ -146,8 +149,10 @@ class Composer {
   };
   std::vector<Pass> PassesOf(const std::vector<std::vector<std::size_t>>& selected) const;
   void FindFresh();
-  std::uint32_t question_tokens() const {
-    return static_cast<std::uint32_t>(fresh_.back().end - fresh_.back().begin);
+  // At least the last token.
+  TokenRun question() const {
+    const TokenRun last = fresh_.back();
+    return {std::clamp(prompt_.question_begin, last.begin, last.end - 1), last.end};
   }
   // What the selected rows of chunk `index` are off by in one layer of a pass.
   std::vector<float> Measure(const ChunkInLayer& chunk, std::size_t index,

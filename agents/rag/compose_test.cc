@@ -160,6 +160,47 @@ TEST_F(Compose, PlacingBesideSeveralPassesGivesTheSameBits) {
   EXPECT_EQ(logits[1], logits[0]);
 }
 
+TEST_F(Compose, RowsThatAreJoinedForOnePassAreMeasuredNotCorrected) {
+  // Every other row of a chunk, in more runs than a pass has room for.
+  constexpr std::size_t kLong = 1100;
+  const std::span<const TokenId> text = LongText();
+  const std::vector<std::vector<TokenId>> preface{
+      std::vector<TokenId>(text.begin() + 1900, text.begin() + 1910)};
+  auto chunk = MakeCanonical(*engine_, text.subspan(200, kLong), preface);
+  ASSERT_TRUE(chunk.has_value()) << chunk.error().ToString();
+  // Loadings that let every row err like every other.
+  const std::size_t planes = engine_->profile().planes().plane_count() + 1;
+  chunk->rank = 1;
+  chunk->loadings.assign(planes * (kLong + 1), 0.5F);
+  chunks_.clear();
+  chunks_.push_back(std::move(*chunk));
+  const auto ran = MakeComposer().Run({"random", 0.5, true, 1});
+  ASSERT_TRUE(ran.has_value()) << ran.error().ToString();
+  EXPECT_GT(ran->recomputed, kLong / 2);
+  EXPECT_EQ(engine_->computed_rows(), ran->recomputed + tail_.size()) << "one pass";
+  EXPECT_GT(ran->charged, 0.5) << "what ran is what is charged";
+  const std::uint64_t others = kLong - ran->recomputed;
+  EXPECT_EQ(ran->corrected_rows % others, 0U);
+  EXPECT_GE(ran->corrected_rows, others);
+}
+
+TEST_F(Compose, TheQuestionMayBeginBehindFreshRowsThatTheLookComputesToo) {
+  const std::uint32_t layers = engine_->profile().layer_count;
+  std::vector<std::vector<float>> logits;
+  // The whole tail; its last token, named, and from beyond the end.
+  for (const Position question : {0, 161, 1000}) {
+    Composer composer = MakeComposer(question);
+    const auto ran = composer.Run({"query", 0.5, false, 1});
+    ASSERT_TRUE(ran.has_value()) << ran.error().ToString();
+    const double looked = 12.0 * (std::ceil(0.9 * layers) + 1);
+    EXPECT_LE(std::abs(ran->charged - (ran->recomputed * layers + looked) / (120.0 * layers)), 0.02)
+        << question;
+    logits.push_back(Copy(engine_->Logits(0)));
+  }
+  EXPECT_NE(logits[1], logits[0]) << "other rows are chosen";
+  EXPECT_EQ(logits[2], logits[1]);
+}
+
 // Whose rows are gone from a layer on.
 class LosingPlacer final : public LayerPlacer {
  public:

@@ -59,8 +59,8 @@ class Compose : public testing::Test {
     return prepared;
   }
 
-  Composer MakeComposer() {
-    ComposePrompt prompt{head_.tokens, {head_.span()}, {}};
+  Composer MakeComposer(Position question_begin = 0) {
+    ComposePrompt prompt{head_.tokens, {head_.span()}, {}, question_begin};
     for (const CanonicalChunk& chunk : chunks_) {
       prompt.chunks.push_back(ViewOf(chunk, static_cast<Position>(prompt.tokens.size())));
       prompt.tokens.insert(prompt.tokens.end(), chunk.tokens.begin(), chunk.tokens.end());

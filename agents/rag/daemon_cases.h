@@ -9,22 +9,21 @@
 #include <vector>
 
 #include "agents/engine/llama_engine.h"
+#include "agents/rag/case_text.h"
 #include "client/library.h"
 
 namespace kvcommons {
 
 struct DaemonCase {
-  static constexpr std::size_t kMaxDocuments = 256;
-
   std::string id;
   std::vector<TokenId> prompt;  // system prompt, documents, question
   std::vector<PlanRequest::Chunk> chunks;
+  std::vector<std::string> answers;
 };
 
-// One line {"id", "chunks": [text | {"doc": name}, ...], "question"}. With `put`, texts are put
-// into the library, named by themselves. kInvalidArgument names the case and what is wrong with it;
-// kNotFound: the library has no document of that name.
-Result<DaemonCase> ParseDaemonCase(const Engine& engine, LibraryHandle& library,
-                                   const std::string& line, bool put);
+// With `put`, texts are put into the library, named by themselves. kNotFound: the library has no
+// document of that name.
+Result<DaemonCase> TokenizeDaemonCase(const Engine& engine, LibraryHandle& library,
+                                      const CaseText& text, bool put);
 
 }  // namespace kvcommons

@@ -277,12 +277,16 @@ Result<Json> FidelityBench::Row(Composer& composer, const RagCase& rag_case,
 }
 
 FidelitySamples::Wanted FidelityBench::wanted() const {
-  return {FingerprintOf(engine_->profile()).ToHex(), options_.seed, options_.answers,
+  const Json method = {{"forced_tokens", options_.forced_tokens},
+                       {"prefaces", options_.prefaces},
+                       {"passages", options_.passages},
+                       {"preface_tokens", options_.preface_tokens}};
+  return {FingerprintOf(engine_->profile()).ToHex(), method.dump(), options_.seed, options_.answers,
           options_.timed};
 }
 
 std::vector<FidelityBench::Missing> FidelityBench::MissingOf(
-    const RagCase& rag_case, const std::set<FidelityKey>& known) const {
+    const std::set<FidelityKey>& known) const {
   std::vector<Missing> all;
   const auto add = [&](const std::string& variant, std::uint32_t rank, bool control) {
     Missing missing{variant, rank > 0 ? variant + "-r" + std::to_string(rank) : variant, rank, {}};
@@ -309,7 +313,6 @@ std::vector<FidelityBench::Missing> FidelityBench::MissingOf(
     if (variant != "sink" && variant != "system") variants.push_back(variant);
   }
   for (const std::string& variant : variants) {
-    if (variant == "near" && rag_case.related.size() < options_.passages) continue;
     if (!asked(variant)) {
       add(variant, 0, true);
       continue;
@@ -319,6 +322,15 @@ std::vector<FidelityBench::Missing> FidelityBench::MissingOf(
   return all;
 }
 
+void FidelityBench::Refuse(const Missing& missing, const ComposerOptions& compose,
+                           const std::string& why, Json& line) {
+  line["refused"].push_back({{"variant", missing.name},
+                             {"rule", compose.rule},
+                             {"completion", compose.completion},
+                             {"budget", compose.budget},
+                             {"why", why}});
+}
+
 Status FidelityBench::MeasureComposer(Composer& composer, const RagCase& rag_case,
                                       const Reference& reference, const Missing& missing,
                                       Json& line) {
@@ -326,10 +338,7 @@ Status FidelityBench::MeasureComposer(Composer& composer, const RagCase& rag_cas
     auto row = Row(composer, rag_case, reference, missing.name, compose);
     if (!row && row.error().code() == Code::kInvalidArgument) {
       // A hole in the table, not a failure.
-      line["refused"].push_back({{"variant", missing.name},
-                                 {"rule", compose.rule},
-                                 {"completion", compose.completion},
-                                 {"budget", compose.budget}});
+      Refuse(missing, compose, row.error().message(), line);
       continue;
     }
     if (!row) return row.error();
@@ -339,17 +348,26 @@ Status FidelityBench::MeasureComposer(Composer& composer, const RagCase& rag_cas
 }
 
 Result<Json> FidelityBench::Measure(const RagCase& rag_case, const std::set<FidelityKey>& known) {
-  const std::vector<Missing> all_missing = MissingOf(rag_case, known);
+  const std::vector<Missing> all_missing = MissingOf(known);
   if (all_missing.empty()) return Json();
+  std::size_t most = system_.size() + rag_case.tail.size() + options_.forced_tokens;
+  for (const auto& chunk : rag_case.chunks) most += chunk.size();
+  if (most > engine_->context_tokens()) {
+    return Fail(InvalidArgument("case " + rag_case.id + " needs " + std::to_string(most) +
+                                " tokens, its answer's included; the context holds " +
+                                std::to_string(engine_->context_tokens()) +
+                                "; give --context or --chunk-tokens"));
+  }
   std::vector<TokenId> head_tokens = system_;
   head_tokens.insert(head_tokens.end(), rag_case.chunks[0].begin(), rag_case.chunks[0].end());
   const auto head = MakeExactHead(*engine_, head_tokens);
   if (!head) return Fail(head.error());
   const SystemClock clock;
   Json line = {
-      {"id", rag_case.id},         {"setting", rag_case.setting}, {"revision", kFidelityRevision},
-      {"model", wanted().model},   {"seed", options_.seed},       {"timed", options_.timed},
-      {"prep_ms", Json::object()}, {"rows", Json::array()},       {"refused", Json::array()}};
+      {"id", rag_case.id},       {"setting", rag_case.setting}, {"revision", kFidelityRevision},
+      {"model", wanted().model}, {"method", wanted().method},   {"seed", options_.seed},
+      {"timed", options_.timed}, {"prep_ms", Json::object()},   {"rows", Json::array()},
+      {"refused", Json::array()}};
   std::vector<TokenId> prompt = head_tokens;
   for (std::size_t i = 1; i < rag_case.chunks.size(); ++i) {
     prompt.insert(prompt.end(), rag_case.chunks[i].begin(), rag_case.chunks[i].end());
@@ -386,12 +404,22 @@ Result<Json> FidelityBench::Measure(const RagCase& rag_case, const std::set<Fide
   }
 
   std::vector<CanonicalChunk> chunks;
-  for (std::size_t i = 0; i < all_missing.size(); ++i) {
-    const Missing& missing = all_missing[i];
-    if (i == 0 || missing.variant != all_missing[i - 1].variant) {
+  std::string prepared_variant;
+  for (const Missing& missing : all_missing) {
+    if (missing.variant == "near" && rag_case.related.size() < options_.passages) {
+      for (const ComposerOptions& compose : missing.rows) {
+        Refuse(missing, compose,
+               "related has " + std::to_string(rag_case.related.size()) + " passages, a preface " +
+                   std::to_string(options_.passages),
+               line);
+      }
+      continue;
+    }
+    if (missing.variant != prepared_variant) {
       auto prepared = Prepare(rag_case, missing.variant, line);
       if (!prepared) return Fail(prepared.error());
       chunks = std::move(*prepared);
+      prepared_variant = missing.variant;
     }
     std::vector<CanonicalChunk> cut;
     for (const CanonicalChunk& chunk : chunks) {

@@ -52,12 +52,14 @@ class FidelityBench {
   // folder for chunks.
   static Result<FidelityBench> Create(Engine& engine, const FidelityOptions& options);
 
-  // {"id", "setting", "revision", "model", "seed", "tokens", "reused", "timed", "full_ms",
+  // {"id", "setting", "revision", "model", "method", "seed", "tokens", "reused", "timed",
+  // "full_ms",
   //  "prep_ms": {variant: ms}, "rows": [{"variant", "rule", "completion", "budget", "charged",
-  //  "kl", "top1", "cosine", ...}], "refused": [{"variant", "rule", "completion", "budget"}]}.
-  // Refused are budgets that a rule's looking exceeds, and completion of chunks without loadings.
+  //  "kl", "top1", "cosine", ...}], "refused": [{"variant", "rule", "completion", "budget",
+  //  "why"}]}. Refused are budgets that a rule's looking exceeds, completion of chunks without
+  // loadings, and `near` where too few passages are related.
   // Rows that are `known` are not made again. Null: none is missing, or full prefill has nothing to
-  // say.
+  // say. kInvalidArgument: a prompt that is longer than the context.
   Result<nlohmann::json> Measure(const RagCase& rag_case, const std::set<FidelityKey>& known = {});
 
   // What a line must have been measured with.
@@ -96,7 +98,9 @@ class FidelityBench {
     std::uint32_t rank = 0;
     std::vector<ComposerOptions> rows;
   };
-  std::vector<Missing> MissingOf(const RagCase& rag_case, const std::set<FidelityKey>& known) const;
+  std::vector<Missing> MissingOf(const std::set<FidelityKey>& known) const;
+  static void Refuse(const Missing& missing, const ComposerOptions& compose, const std::string& why,
+                     nlohmann::json& line);
   Status MeasureComposer(Composer& composer, const RagCase& rag_case, const Reference& reference,
                          const Missing& missing, nlohmann::json& line);
 

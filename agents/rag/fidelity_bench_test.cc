@@ -81,9 +81,9 @@ TEST(FidelityBenchTest, RowsThatAreKnownAreNotMadeAgainNorAreTheirChunks) {
   ASSERT_TRUE(line) << line.error().ToString();
   std::set<FidelityKey> known;
   for (const auto& row : line->at("rows")) known.insert(KeyOf(row));
+  for (const auto& row : line->at("refused")) known.insert(KeyOf(row));
   // Two controls, and of each rank one for nothing, one with completion and one without.
-  EXPECT_EQ(known.size(), 2U + 2 * 3);
-  EXPECT_EQ(line->at("rows").size(), known.size());
+  EXPECT_EQ(line->at("rows").size(), 2U + 2 * 3);
   ASSERT_TRUE(bench->Measure(rag_case, known)->is_null());
   known.erase({"mean-r1", "boundary", true, 0.5});
   const auto rest = bench->Measure(rag_case, known);
@@ -97,6 +97,8 @@ TEST(FidelityBenchTest, RowsThatAreKnownAreNotMadeAgainNorAreTheirChunks) {
     }
   }
   // A completion that has nothing to go by is a hole that is known from then on.
+  // So is a variant that the case has nothing for: near, above.
+  EXPECT_EQ(line->at("refused").size(), 2U * 3);
   options.variants = {"system"};
   options.ranks = {0};
   bench = FidelityBench::Create(SharedEngine(TestEngine::kExactFlash), options);
@@ -165,6 +167,23 @@ TEST(FidelityBenchTest, ChunksThatAreKeptGiveTheSameRowsAndAreNotMadeAgain) {
   ASSERT_TRUE(alone) << alone.error().ToString();
   EXPECT_TRUE(alone->contains("not_kept"));
   std::filesystem::remove_all(options.chunks_path);
+}
+
+TEST(FidelityBenchTest, AChunkThatIsLongerThanTheContextIsRefusedBeforeAnythingRuns) {
+  KVC_NEEDS_MODEL();
+  Engine& engine = SharedEngine(TestEngine::kExactFlash);
+  auto bench = FidelityBench::Create(engine, Small());
+  ASSERT_TRUE(bench) << bench.error().ToString();
+  RagCase rag_case;
+  rag_case.id = "long";
+  rag_case.chunks = {Piece(200, 20), std::vector<TokenId>(engine.context_tokens(), 1)};
+  rag_case.tail = Piece(700, 9);
+  const auto line = bench->Measure(rag_case);
+  ASSERT_FALSE(line);
+  EXPECT_EQ(line.error().code(), Code::kInvalidArgument);
+  EXPECT_THAT(line.error().message(), HasSubstr("case long needs "));
+  EXPECT_THAT(line.error().message(),
+              HasSubstr("the context holds " + std::to_string(engine.context_tokens())));
 }
 
 TEST(FidelityBenchTest, WhatItDoesNotKnowIsRefusedByName) {

@@ -13,9 +13,14 @@ namespace {
 
 using Json = nlohmann::json;
 
+struct Row {
+  Json row;
+  const Json* line;  // that it came with: whether it was timed, and what full prefill did
+};
+
 struct Case {
-  std::map<FidelityKey, Json> rows;
-  Json line;  // the last one, without its rows, and what preparing took in any
+  std::map<FidelityKey, Row> rows;
+  Json prep_ms = Json::object();  // of all lines
 };
 
 struct Group {
@@ -84,33 +89,32 @@ Json RowOf(const std::string& name, const Group& group, const FidelityKey& key,
     const Case& one = entry.second;
     const auto row = one.rows.find(key);
     if (row == one.rows.end()) continue;
-    const auto number = [&](const char* field) { return row->second.at(field).get<double>(); };
+    const Json& line = *row->second.line;
+    const auto number = [&](const char* field) { return row->second.row.at(field).get<double>(); };
     kl.push_back(number("kl"));
-    sink.push_back(one.rows.at(sink_key).at("kl"));
-    system.push_back(one.rows.at(system_key).at("kl"));
+    sink.push_back(one.rows.at(sink_key).row.at("kl"));
+    system.push_back(one.rows.at(system_key).row.at("kl"));
     top1.push_back(number("top1"));
     cosine.push_back(number("cosine"));
     charged.push_back(number("charged"));
-    tokens.push_back(one.line.at("tokens"));
+    tokens.push_back(line.at("tokens"));
     const std::string& variant = std::get<0>(key);
-    if (one.line.at("timed").get<bool>()) {
+    if (line.at("timed").get<bool>()) {
       ttft.push_back(number("ttft_ms"));
       // Older lines are of rows that were all placed before.
-      stall.push_back(row->second.value("stall_ms_total", 0.0));
-      full.push_back(one.line.at("full_ms"));
+      stall.push_back(row->second.row.value("stall_ms_total", 0.0));
+      full.push_back(line.at("full_ms"));
       ratio.push_back(full.back() / ttft.back());
-      if (one.line.at("prep_ms").contains(variant)) {
-        prepare.push_back(one.line.at("prep_ms").at(variant));
-      }
+      if (one.prep_ms.contains(variant)) prepare.push_back(one.prep_ms.at(variant));
     }
-    if (row->second.contains("f1") && one.line.contains("f1_full")) {
-      if (one.line.at("right_without_context").get<bool>()) {
+    if (row->second.row.contains("f1") && line.contains("f1_full")) {
+      if (line.at("right_without_context").get<bool>()) {
         ++answerable;
-      } else if (!one.line.at("full_right").get<bool>()) {
+      } else if (!line.at("full_right").get<bool>()) {
         ++failed;
       } else {
         f1.push_back(number("f1"));
-        f1_full.push_back(one.line.at("f1_full"));
+        f1_full.push_back(line.at("f1_full"));
       }
     }
   }
@@ -162,12 +166,8 @@ Json FidelityRows(const std::vector<Json>& lines, std::uint64_t seed) {
   for (const Json& line : lines) {
     if (!line.is_object()) continue;
     Case& one = groups[line.at("setting")].cases[line.at("id")];
-    for (const Json& row : line.at("rows")) one.rows[KeyOf(row)] = row;
-    Json prepared = one.line.is_null() ? Json::object() : one.line.at("prep_ms");
-    prepared.update(line.at("prep_ms"));
-    one.line = line;
-    one.line.erase("rows");
-    one.line["prep_ms"] = std::move(prepared);
+    for (const Json& row : line.at("rows")) one.rows[KeyOf(row)] = {row, &line};
+    one.prep_ms.update(line.at("prep_ms"));
   }
   Json rows = Json::array();
   for (auto& [name, group] : groups) {
@@ -187,7 +187,7 @@ std::string FidelityTable(const Json& rows) {
   std::string table;
   char line[256];
   std::snprintf(line, sizeof line,
-                "%-16s %-7s %-10s %-5s %6s %7s %9s %6s %7s %22s %10s %6s %8s %5s\n", "setting",
+                "%-16s %-8s %-17s %-5s %6s %7s %9s %6s %7s %22s %10s %6s %8s %5s\n", "setting",
                 "variant", "rule", "compl", "budget", "charged", "KL", "top-1", "cosine",
                 "recovered, 90 %", "of system", "faster", "stall ms", "cases");
   table += line;
@@ -198,18 +198,37 @@ std::string FidelityTable(const Json& rows) {
     };
     std::snprintf(
         line, sizeof line,
-        "%-16s %-7s %-10s %-5s %6.2f %7.3f %9.4f %6.3f %7.4f %6.3f %7.3f,%6.3f %10.3f %6s "
+        "%-16s %-8s %-17s %-5s %6.2f %7.3f %9.4f %6.3f %7.4f %6.3f %7.3f,%6.3f %10.3f %6s "
         "%8s %5zu\n",
         row.at("setting").get<std::string>().c_str(), row.at("variant").get<std::string>().c_str(),
-        row.at("rule").get<std::string>().substr(0, 10).c_str(),
-        row.at("completion").get<bool>() ? "on" : "-", number("budget"), number("charged"),
-        number("kl"), number("top1"), number("cosine"), number("recovered"),
-        number("recovered_low"), number("recovered_high"), number("recovered_system"),
-        timed("faster").c_str(), timed("stall_ms_total").c_str(),
+        row.at("rule").get<std::string>().c_str(), row.at("completion").get<bool>() ? "on" : "-",
+        number("budget"), number("charged"), number("kl"), number("top1"), number("cosine"),
+        number("recovered"), number("recovered_low"), number("recovered_high"),
+        number("recovered_system"), timed("faster").c_str(), timed("stall_ms_total").c_str(),
         row.at("cases").get<std::size_t>());
     table += line;
   }
   return table;
+}
+
+std::string RefusedRows(const std::vector<Json>& lines) {
+  std::map<std::string, std::size_t> cases;  // by what was refused and why
+  for (const Json& line : lines) {
+    for (const Json& refused : line.value("refused", Json::array())) {
+      char what[160];
+      std::snprintf(what, sizeof what,
+                    "%s, rule %s at %.3g%s: ", refused.at("variant").get<std::string>().c_str(),
+                    refused.at("rule").get<std::string>().c_str(),
+                    refused.at("budget").get<double>(),
+                    refused.at("completion").get<bool>() ? " with completion" : "");
+      ++cases[what + refused.value("why", "refused")];
+    }
+  }
+  std::string text;
+  for (const auto& [what, count] : cases) {
+    text += "not measured in " + std::to_string(count) + " cases: " + what + "\n";
+  }
+  return text;
 }
 
 }  // namespace kvcommons

@@ -23,4 +23,7 @@ nlohmann::json FidelityRows(const std::vector<nlohmann::json>& lines, std::uint6
 // The same for people.
 std::string FidelityTable(const nlohmann::json& rows);
 
+// What could not be measured and why, for people: a line for each; empty where nothing was refused.
+std::string RefusedRows(const std::vector<nlohmann::json>& lines);
+
 }  // namespace kvcommons

@@ -69,6 +69,16 @@ TEST(FidelityRows, TimesComeFromTimedCasesOnly) {
   EXPECT_EQ(RowNamed(rows, "query", "mean").at("timed_cases"), 1);
 }
 
+TEST(FidelityRows, TimesAreOfTheLineThatARowCameWith) {
+  // The rule was measured beside other work, the controls alone, later.
+  Json timed = Line("a", 1, 1, 0.4, true);
+  timed["rows"].erase(2);
+  timed["full_ms"] = 80.0;
+  const Json rows = FidelityRows({Line("a", 1, 1, 0.4), timed}, 1);
+  EXPECT_TRUE(RowNamed(rows, "query", "mean").at("ttft_ms").is_null());
+  EXPECT_DOUBLE_EQ(RowNamed(rows, "none", "sink").at("faster"), 8);
+}
+
 TEST(FidelityRows, StallsAreTheMedianOfTimedCasesAndNoneInLinesThatHaveNone) {
   std::vector<Json> lines;
   for (const double stall_ms : {3.0, 1.0, 2.0}) {
@@ -106,6 +116,19 @@ TEST(FidelityRows, ACaseWithoutItsControlsIsLeftOut) {
   line["rows"].erase(0);
   EXPECT_TRUE(FidelityRows({line}, 1).empty());
   EXPECT_TRUE(FidelityRows({}, 1).empty());
+}
+
+TEST(RefusedRows, SaysWhatWasRefusedInHowManyCasesAndWhy) {
+  Json line = Line("a", 1, 1, 0.4);
+  line["refused"] = {{{"variant", "near"},
+                      {"rule", "dhd"},
+                      {"completion", true},
+                      {"budget", 0.02},
+                      {"why", "looking costs more"}}};
+  EXPECT_EQ(
+      RefusedRows({line, line, Line("b", 1, 1, 0.4)}),
+      "not measured in 2 cases: near, rule dhd at 0.02 with completion: looking costs more\n");
+  EXPECT_EQ(RefusedRows({Line("b", 1, 1, 0.4)}), "");
 }
 
 }  // namespace

@@ -16,7 +16,8 @@ using Json = nlohmann::json;
 bool IsOfThisRun(const Json& line, const FidelitySamples::Wanted& wanted) {
   return line.is_object() && line.value("revision", 1) == kFidelityRevision &&
          line.value("seed", std::uint64_t{1}) == wanted.seed &&
-         line.value("model", wanted.model) == wanted.model;
+         line.value("model", wanted.model) == wanted.model &&
+         line.value("method", wanted.method) == wanted.method;
 }
 
 }  // namespace

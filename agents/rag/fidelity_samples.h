@@ -2,8 +2,8 @@
 // add to: what was measured is not measured again, and one that was killed is gone on with.
 //
 // A case may have several lines, each with rows the others lack. Lines that say nothing about this
-// run are left out and counted: of another revision of the methods, another model or another seed,
-// cut off, or no case at all. Thread safety: none; processes may add to one file at once.
+// run are left out and counted: of another revision of the methods, another model, way of measuring
+// or seed, cut off, or no case at all. Thread safety: none; processes may add to one file at once.
 
 #pragma once
 
@@ -28,10 +28,11 @@ class FidelitySamples {
  public:
   // What a row must have to be known.
   struct Wanted {
-    std::string model = {};  // its fingerprint; lines that name none are of any
-    std::uint64_t seed = 1;  // of the documents' order; lines that name none have 1
-    bool answers = false;    // f1
-    bool timed = false;      // alone on the machine
+    std::string model = {};   // its fingerprint; lines that name none are of any
+    std::string method = {};  // how rows are made and compared; likewise
+    std::uint64_t seed = 1;   // of the documents' order; lines that name none have 1
+    bool answers = false;     // f1
+    bool timed = false;       // alone on the machine
   };
 
   // An empty path, or a file that is not there: nothing is known.

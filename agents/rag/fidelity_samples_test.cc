@@ -61,19 +61,20 @@ TEST_F(FidelitySamplesTest, LinesThatSayNothingAboutThisRunAreLeftOutAndCounted)
     line[field] = value;
     return line.dump() + "\n";
   };
-  Write(changed("revision", kFidelityRevision - 1) + changed("seed", 2) + changed("model", "m2"));
+  Write(changed("revision", kFidelityRevision - 1) + changed("seed", 2) + changed("model", "m2") +
+        changed("method", "of 7 prefaces"));
   Write(changed("rows", Json::array({1})) + changed("setting", 3));
   Write("no json\n[1]\n{}\n");
   const std::string whole = changed("model", "m1");
   Write(whole.substr(0, whole.size() / 2));  // cut off by a kill
-  FidelitySamples samples = FidelitySamples::Read(path_, {.model = "m1"});
-  EXPECT_EQ(samples.left_out(), 9U);
+  FidelitySamples samples = FidelitySamples::Read(path_, {.model = "m1", .method = "of 8"});
+  EXPECT_EQ(samples.left_out(), 10U);
   EXPECT_TRUE(samples.lines().empty());
   EXPECT_TRUE(samples.Known("s", "a").empty());
   // The line behind the one that was cut off is whole.
   ASSERT_TRUE(samples.Add(Line("a", {Row("design", 0.1)})).ok());
-  samples = FidelitySamples::Read(path_, {.model = "m1"});
-  EXPECT_EQ(samples.left_out(), 9U);
+  samples = FidelitySamples::Read(path_, {.model = "m1", .method = "of 8"});
+  EXPECT_EQ(samples.left_out(), 10U);
   EXPECT_EQ(samples.Known("s", "a").size(), 1U);
 }
 

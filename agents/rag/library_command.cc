@@ -20,7 +20,7 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr std::size_t kMaxFileBytes = 16U << 20;
-constexpr std::chrono::milliseconds kWatchInterval{500};
+constexpr std::chrono::milliseconds kWatchInterval{500}, kWatchPauseMost{30'000};
 
 std::atomic<bool> interrupted{false};  // set by a signal
 static_assert(std::atomic<bool>::is_always_lock_free);
@@ -103,7 +103,7 @@ int RunLibraryPut(const CommonOptions& options, const LibraryPutOptions& put) {
                     {"new", reply->is_new}});
   }
   if (options.json_path.empty()) return 0;
-  const Status written = WriteText(options.json_path, rows.dump(1));
+  const Status written = WriteJson(options.json_path, rows);
   return written.ok() ? 0 : FailCommand(kName, written);
 }
 
@@ -126,14 +126,25 @@ int RunLibraryPrepare(const CommonOptions& options, const LibraryPrepareOptions&
   work.on_done = PrintDone;
   work.should_stop = [] { return interrupted.load(); };
   WorkerReport sum;
+  std::chrono::milliseconds pause = kWatchInterval;
   do {
     const auto report = worker.Run(work);
-    if (!report) return FailCommand(kName, report.error());
-    sum.prepared += report->prepared;
-    sum.skipped += report->skipped;
-    sum.prefills += report->prefills;
-    sum.took_ms += report->took_ms;
-    if (prepare.watch && !interrupted) std::this_thread::sleep_for(kWatchInterval);
+    // A daemon that is full has room later.
+    const bool full = !report && report.error().code() == Code::kExhausted;
+    if (!report && !(prepare.watch && full)) return FailCommand(kName, report.error());
+    if (report) {
+      sum.prepared += report->prepared;
+      sum.skipped += report->skipped;
+      sum.prefills += report->prefills;
+      sum.took_ms += report->took_ms;
+    } else if (pause == kWatchInterval) {
+      std::fprintf(stderr, "%s; trying again\n", report.error().message().c_str());
+    }
+    pause = full ? std::min(2 * pause, kWatchPauseMost) : kWatchInterval;
+    const auto until = std::chrono::steady_clock::now() + pause;
+    while (prepare.watch && !interrupted && std::chrono::steady_clock::now() < until) {
+      std::this_thread::sleep_for(kWatchInterval);
+    }
   } while (prepare.watch && !interrupted);
 
   const auto status = (*bench)->library().GetStatus();
@@ -155,7 +166,7 @@ int RunLibraryPrepare(const CommonOptions& options, const LibraryPrepareOptions&
                        {"documents", status->documents},
                        {"pending", status->pending},
                        {"ready", ready}};
-    const Status written = WriteText(options.json_path, json.dump(1));
+    const Status written = WriteJson(options.json_path, json);
     if (!written.ok()) return FailCommand(kName, written);
   }
   return sum.skipped > 0 ? kExitSkipped : 0;

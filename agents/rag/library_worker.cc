@@ -100,6 +100,9 @@ Result<WorkerReport> LibraryWorker::Run(const Options& options) {
   std::vector<std::unique_ptr<WorkHandle>> too_long;  // Dropped, they would be offered again.
   while (!options.should_stop || !options.should_stop()) {
     auto work = library_.NextWork(options.variants);
+    // As many claims as a session may hold are on texts that are too long: what is left has to
+    // wait for the next Run().
+    if (!work && work.error().code() == Code::kExhausted && !too_long.empty()) break;
     if (!work) return Fail(work.error());
     if (*work == nullptr) break;
     WorkDone done;

@@ -24,10 +24,11 @@ Result<std::unique_ptr<Engine>> OpenEngine(const CommonOptions& options) {
 int Report(const char* name, const CommonOptions& options, const std::vector<Json>& lines,
            std::uint64_t seed) {
   if (lines.empty()) return FailCommand(name, NotFound("no cases"));
+  std::fputs(RefusedRows(lines).c_str(), stderr);
   const Json rows = FidelityRows(lines, seed);
   if (options.json_path != "-") std::fputs(FidelityTable(rows).c_str(), stdout);
   if (options.json_path.empty()) return 0;
-  const Status written = WriteText(options.json_path, rows.dump(1));
+  const Status written = WriteJson(options.json_path, rows);
   return written.ok() ? 0 : FailCommand(name, written);
 }
 
@@ -35,24 +36,29 @@ int Report(const char* name, const CommonOptions& options, const std::vector<Jso
 
 int RunRagCommand(const CommonOptions& options, const RagOptions& rag) {
   constexpr const char* kName = "rag";
-  auto engine = OpenEngine(options);
-  if (!engine) return FailCommand(kName, engine.error());
-  auto bench = FidelityBench::Create(**engine, rag.fidelity);
-  if (!bench) return FailCommand(kName, bench.error());
   std::ifstream file;
   if (rag.cases_path != "-") {
     file.open(rag.cases_path);
-    if (!file) return FailCommand(kName, NotFound("cannot read " + rag.cases_path));
+    if (!file) return FailCommand(kName, InvalidArgument("cannot read " + rag.cases_path));
   }
-  std::istream& input = rag.cases_path == "-" ? std::cin : file;
+  CaseReader reader(rag.cases_path == "-" ? std::cin : file);
+  auto engine = OpenEngine(options);
+  if (!engine) return FailCommand(kName, engine.error());
+  FidelityOptions fidelity = rag.fidelity;
+  fidelity.timed = true;  // One who asks wants times, such as they are.
+  auto bench = FidelityBench::Create(**engine, fidelity);
+  if (!bench) return FailCommand(kName, bench.error());
   std::vector<Json> lines;
-  for (std::string text; lines.size() < rag.cases_max && std::getline(input, text);) {
-    auto parsed = ParseCase(**engine, text, rag.limits);
-    if (!parsed) return FailCommand(kName, parsed.error());
-    parsed->setting = "cases";
-    auto line = bench->Measure(*parsed);
+  while (lines.size() < rag.cases_max) {
+    const auto text = reader.Next();
+    if (!text) return FailCommand(kName, text.error());
+    if (!*text) break;
+    auto rag_case = TokenizeCase(**engine, **text, rag.limits);
+    if (!rag_case) return FailCommand(kName, rag_case.error());
+    rag_case->setting = "cases";
+    auto line = bench->Measure(*rag_case);
     if (!line) return FailCommand(kName, line.error());
-    std::fprintf(stderr, "%zu %s\n", lines.size() + 1, parsed->id.c_str());
+    std::fprintf(stderr, "%zu %s\n", lines.size() + 1, rag_case->id.c_str());
     if (!line->is_null()) lines.push_back(std::move(*line));
   }
   return Report(kName, options, lines, rag.fidelity.seed);

@@ -5,9 +5,11 @@
 #include <iostream>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <random>
 
 #include "agents/engine/fidelity.h"
 #include "agents/engine/teacher_force.h"
+#include "agents/rag/cases.h"
 #include "agents/rag/daemon_cases.h"
 #include "agents/rag/decode_repair.h"
 #include "agents/rag/library_command.h"
@@ -122,12 +124,19 @@ Json ToJson(const DaemonCase& one, const RagSession::Options& options, const Rag
           {"left_wild_rows", report.left_wild_rows},
           {"left_few_rows", report.left_few_rows},
           {"left_worse", report.left_worse},
+          {"left_without_loadings", report.left_without_loadings},
           {"loaded_blocks", report.loaded_blocks},
           {"loaded_ms", report.loaded_ms},
           {"fallback", report.fallback},
           {"not_composed", report.not_composed},
           {"not_completed", report.not_completed},
           {"kl", nullptr},
+          // Of a single prompt: no interval, and nothing that was also placed behind sinks alone.
+          {"kl_low", nullptr},
+          {"kl_high", nullptr},
+          {"recovered", nullptr},
+          {"recovered_system", nullptr},
+          {"f1", nullptr},
           {"top1", nullptr},
           {"ttft_full_ms", nullptr},
           {"cases", 1}};
@@ -196,22 +205,30 @@ Result<Json> Measure(RagWorkbench& bench, const DaemonCase& one, const RagSessio
   if (!composed) return Fail(composed.error());
   report = std::move(*composed);
   Json row = ToJson(one, options, report);
-  DecodeRepair repair(bench.engine(), one.prompt, report.stale);
   if (reference != nullptr) {
-    const auto logits = repair.TeacherForce(reference->forced);
+    DecodeRepair forced(bench.engine(), one.prompt, report.stale);
+    const auto logits = forced.TeacherForce(reference->forced);
     if (!logits) return Fail(logits.error());
     const Fidelity fidelity = Compare(reference->logits, *logits);
     row["kl"] = fidelity.kl_mean;
     row["top1"] = fidelity.top1_agreement;
     row["ttft_full_ms"] = reference->ttft_ms;
-    // TeacherForce leaves no logits of the prompt's last token.
-    KVC_FAIL_IF_ERROR(repair.RunLast());
+    if (forced.repaired() > 0) {
+      // What was repaired for the forced tokens is not the answer's.
+      auto again = bench.session().Compose(one.prompt, one.chunks, options);
+      if (!again) return Fail(again.error());
+      report.stale = std::move(again->stale);
+    }
   }
+  DecodeRepair repair(bench.engine(), one.prompt, report.stale);
+  // TeacherForce leaves no logits of the prompt's last token.
+  if (reference != nullptr) KVC_FAIL_IF_ERROR(repair.RunLast());
   const auto answer = repair.Generate(rag.max_tokens);
   if (!answer) return Fail(answer.error());
   const auto text = bench.engine().Detokenize(*answer);
   if (!text) return Fail(text.error());
   row["text"] = *text;
+  if (!one.answers.empty()) row["f1"] = AnswerF1(*text, one.answers);
   row["repaired"] = repair.repaired();
   if (rag.store && report.fallback.empty()) {
     const auto stored = bench.session().Commit(UploadAck::kHeld);
@@ -242,10 +259,13 @@ int RunDaemonRagCommand(const CommonOptions& options, const DaemonRagOptions& ra
   auto opened = RagWorkbench::Open(options);
   if (!opened) return FailCommand(kName, opened.error());
   RagWorkbench& bench = **opened;
-  std::istream& input = rag.cases_path == "-" ? std::cin : file;
+  CaseReader reader(rag.cases_path == "-" ? std::cin : file);
   std::vector<DaemonCase> cases;
-  for (std::string line; cases.size() < rag.cases_max && std::getline(input, line);) {
-    auto one = ParseDaemonCase(bench.engine(), bench.library(), line, rag.put);
+  while (cases.size() < rag.cases_max) {
+    const auto text = reader.Next();
+    if (!text) return FailCommand(kName, text.error());
+    if (!*text) break;
+    auto one = TokenizeDaemonCase(bench.engine(), bench.library(), **text, rag.put);
     if (!one) return FailCommand(kName, one.error());
     cases.push_back(std::move(*one));
   }
@@ -258,6 +278,7 @@ int RunDaemonRagCommand(const CommonOptions& options, const DaemonRagOptions& ra
                  report->skipped, report->prefills, report->took_ms);
   }
 
+  const std::uint64_t canary_seed = rag.canary_seed.value_or(std::random_device{}());
   const bool is_text = options.json_path != "-";
   Json rows = Json::array();
   for (const DaemonCase& one : cases) {
@@ -272,7 +293,7 @@ int RunDaemonRagCommand(const CommonOptions& options, const DaemonRagOptions& ra
       session.compose = compose;
       session.variants = *variants;
       session.canary_share = rag.canary_share;
-      session.canary_seed = rag.seed;
+      session.canary_seed = canary_seed;
       if (rag.store) session.store_tokens = static_cast<std::uint32_t>(one.prompt.size());
       RagReport report;
       auto row = Measure(bench, one, session, reference ? &*reference : nullptr, rag, report);
@@ -283,7 +304,7 @@ int RunDaemonRagCommand(const CommonOptions& options, const DaemonRagOptions& ra
     }
   }
   if (options.json_path.empty()) return 0;
-  const Status written = WriteText(options.json_path, rows.dump(1));
+  const Status written = WriteJson(options.json_path, rows);
   return written.ok() ? 0 : FailCommand(kName, written);
 }
 

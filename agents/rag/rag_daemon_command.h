@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -29,6 +30,9 @@ struct DaemonRagOptions {
   bool place_before = false;          // all rows before any pass, not beside the first
   bool store = false;                 // keep exact rows of the prompts' beginnings
   double canary_share = 0.01;
+  // Which prompts are drawn. Unset: by chance, since a process that asks a few questions would
+  // otherwise draw the same ones, or none, every time.
+  std::optional<std::uint64_t> canary_seed;
   std::uint64_t seed = 1;
 };
 int RunDaemonRagCommand(const CommonOptions& options, const DaemonRagOptions& rag);

@@ -151,7 +151,7 @@ Status RagSession::CarryOut(std::span<const TokenId> prompt,
       const PlannedChunk& planned = plan_->chunks[index];
       report.chunks[index] = {planned.variant, planned.root, planned.document, 0};
     }
-    KVC_RETURN_IF_ERROR(RunComposed(prompt, std::move(parts), compose, report));
+    KVC_RETURN_IF_ERROR(RunComposed(prompt, chunks.back().end, std::move(parts), compose, report));
   }
   report.fresh = report.total - report.exact - report.canonical;
   return Status();
@@ -172,10 +172,12 @@ Status RagSession::RunExact(std::span<const TokenId> prompt, const PlanParts& pa
   return Status();
 }
 
-Status RagSession::RunComposed(std::span<const TokenId> prompt, PlanParts parts,
-                               ComposerOptions options, RagReport& report) {
-  Composer composer(
-      engine_, {{prompt.begin(), prompt.end()}, std::move(parts.exact), std::move(parts.chunks)});
+Status RagSession::RunComposed(std::span<const TokenId> prompt, Position question_begin,
+                               PlanParts parts, ComposerOptions options, RagReport& report) {
+  Composer composer(engine_, {{prompt.begin(), prompt.end()},
+                              std::move(parts.exact),
+                              std::move(parts.chunks),
+                              question_begin});
   const auto ran = composer.Run(options);
   if (!ran) return ran.error();
   // Stored rows are read until the pass ends: completion is taken from them.

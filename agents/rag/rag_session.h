@@ -100,8 +100,8 @@ class RagSession {
                                                const Options& options);
   Status CarryOut(std::span<const TokenId> prompt, std::span<const PlanRequest::Chunk> chunks,
                   const Options& options, RagReport& report);
-  Status RunComposed(std::span<const TokenId> prompt, PlanParts parts, ComposerOptions options,
-                     RagReport& report);
+  Status RunComposed(std::span<const TokenId> prompt, Position question_begin, PlanParts parts,
+                     ComposerOptions options, RagReport& report);
   Status RunExact(std::span<const TokenId> prompt, const PlanParts& parts, RagReport& report);
   void DrawCanary(std::span<const TokenId> prompt, const Options& options, const RagReport& report);
   double MsSince(std::int64_t start_ns) const { return kvcommons::MsSince(clock_, start_ns); }

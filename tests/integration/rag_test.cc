@@ -603,7 +603,7 @@ TEST_F(RagTest, TheCommandsPutPrepareAndCompose) {
   std::ofstream(folder + "/two.txt") << engine_->Detokenize(documents_[1]).value();
   std::ofstream(folder + "/empty.txt") << "";
   std::ofstream(folder + "/cases.jsonl")
-      << R"({"id":"a","chunks":[{"doc":"two.txt"},{"doc":"one.txt"},"New text."],"question":"What?"})"
+      << R"({"id":"a","chunks":[{"doc":"two.txt"},{"doc":"one.txt"},"New text."],"question":"What?","answer":"it"})"
       << '\n';
   std::ofstream(folder + "/unknown.jsonl") << R"({"chunks":[{"doc":"three"}],"question":"What?"})";
 
@@ -629,6 +629,12 @@ TEST_F(RagTest, TheCommandsPutPrepareAndCompose) {
   EXPECT_LE(row["charged"].get<double>(), 0.17 + 1e-9);
   EXPECT_EQ(row["stall_ms"].size(), engine_->profile().layer_count);
   EXPECT_GE(row["stall_ms_total"].get<double>(), 0);
+  for (const char* field :
+       {"setting", "rule", "completion", "budget", "charged", "kl", "kl_low", "kl_high", "top1",
+        "recovered", "recovered_system", "f1", "ttft_full_ms", "ttft_ms", "prep_ms", "cases"}) {
+    EXPECT_TRUE(row.contains(field)) << field;
+  }
+  EXPECT_TRUE(row["f1"].is_number());
 
   // Costs are measured now, and the budget is the loading controller's.
   const auto chosen =
@@ -666,6 +672,13 @@ TEST_F(RagTest, TheCommandsPutPrepareAndCompose) {
   const auto lots = rag_refused({"--budget", "lots"}, true);
   EXPECT_EQ(lots.exit_code, 2);
   EXPECT_THAT(lots.output, HasSubstr("budget is 'lots'; use auto or a number"));
+
+  const auto timed = rag_refused({"--timed"}, true);
+  EXPECT_EQ(timed.exit_code, 2);
+  EXPECT_THAT(timed.output, HasSubstr("--timed excludes --daemon"));
+  const auto named = rag_refused({"--context", "1024"}, false);
+  EXPECT_EQ(named.exit_code, 2);
+  EXPECT_THAT(named.output, HasSubstr("document 'two.txt' is a library's; that needs --daemon"));
 
   const auto unknown = engine({"rag", "--cases", folder + "/unknown.jsonl"});
   EXPECT_EQ(unknown.exit_code, 1);
