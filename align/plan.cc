@@ -147,6 +147,10 @@ Status Check(const PlanInput& input) {
     return InvalidArgument("max_stale_share is " + std::to_string(input.edit.max_stale_share) +
                            "; the limit is 0 to 1");
   }
+  if (!(input.compose.recompute_share >= 0 && input.compose.recompute_share <= 1)) {
+    return InvalidArgument("recompute_share is " + std::to_string(input.compose.recompute_share) +
+                           "; the limit is 0 to 1");
+  }
   const CostModel& costs = input.costs;
   KVC_RETURN_IF_ERROR(CheckCost("prefill_us_per_token", costs.prefill_us_per_token));
   KVC_RETURN_IF_ERROR(CheckCost("attention_us_per_token_k", costs.attention_us_per_token_k));
@@ -210,8 +214,12 @@ class Planner {
     return input_.costs.ComputeUs(end - begin, (std::int64_t{begin} + end) / 2);
   }
   double DraftUs(const Draft& draft) const {
-    return draft.computed() ? ComputeUs(draft.span.begin, draft.span.end)
-                            : input_.costs.PlaceUs(draft.rows(), draft.span.delta != 0);
+    const double compute_us = ComputeUs(draft.span.begin, draft.span.end);
+    if (draft.computed()) return compute_us;
+    const double place_us = input_.costs.PlaceUs(draft.rows(), draft.span.delta != 0);
+    return draft.span.kind == SpanKind::kCanonical
+               ? place_us + input_.compose.recompute_share * compute_us
+               : place_us;
   }
 
   Plan ComputeAll(const char* reason) const {

@@ -91,6 +91,9 @@ struct ChunkOffer {
 struct ComposeOptions {
   // Chunks of which fewer rows could be used are computed.
   std::uint32_t min_chunk_rows = 16;
+  // What the caller will spend on canonical rows anyway, looking and recompute, as a share of
+  // computing them (the charged budget of its rule): part of what reuse costs (I11). 0 to 1.
+  double recompute_share = 0;
 };
 
 struct PlanInput {

@@ -204,6 +204,7 @@ void FillPlanRequest(const PlanRequest& request, rpc::PlanRequest::Builder messa
   }
   message.setVariants(request.variants);
   message.setMinChunkRows(request.compose.min_chunk_rows);
+  message.setRecomputeShare(request.compose.recompute_share);
 }
 
 Status ReadPlan(rpc::PlanReply::Reader reply, const ModelProfile& profile, std::size_t token_count,

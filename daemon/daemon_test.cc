@@ -251,6 +251,10 @@ TEST_F(DaemonTest, APlanRequestIsCheckedAtItsLimits) {
   call.initRequest().initTokens(1);
   call.getRequest().setMaxStaleShare(1.5);
   EXPECT_THAT(MessageOf(call.send().wait(io_.waitScope)), HasSubstr("maxStaleShare is 1.5"));
+  auto share = model.planRequest();
+  share.initRequest().initTokens(1);
+  share.getRequest().setRecomputeShare(1.01);
+  EXPECT_THAT(MessageOf(share.send().wait(io_.waitScope)), HasSubstr("recomputeShare is 1.01"));
   auto costs = model.planRequest();
   costs.initRequest().initTokens(1);
   costs.getRequest().initCosts().setRunUs(-1);

@@ -87,6 +87,11 @@ Status ReadChunks(rpc::PlanRequest::Reader reader, PromptRequest& request) {
   KVC_RETURN_IF_ERROR(CheckVariants(reader.getVariants()));
   request.variants = reader.getVariants();
   request.compose.min_chunk_rows = reader.getMinChunkRows();
+  const double share = reader.getRecomputeShare();
+  if (!(share >= 0 && share <= 1)) {
+    return InvalidArgument("recomputeShare is " + std::to_string(share) + "; the limit is 0 to 1");
+  }
+  request.compose.recompute_share = share;
   return Status();
 }
 

@@ -109,6 +109,7 @@ struct PlanRequest {
   chunks @9 :List(ChunkSpan);       # policy compose: texts within the prompt; ascending, disjoint, <= 1024
   variants @10 :UInt32;             # policy compose: bit 1 << RootKind allows that variant; 0: all
   minChunkRows @11 :UInt32 = 16;    # align/plan.h ComposeOptions
+  recomputeShare @12 :Float64;      # of canonical rows that will be computed again all the same, 0 to 1
 }
 
 struct ChunkSpan { begin @0 :UInt32; end @1 :UInt32; }

@@ -62,6 +62,12 @@ Result<std::unique_ptr<PlanHandle>> RagSession::MakePlan(std::span<const TokenId
   request.chunks.assign(chunks.begin(), chunks.end());
   request.variants = options.variants;
   request.compose.min_chunk_rows = options.min_chunk_rows;
+  // Controls are carried out whatever they cost.
+  if (options.compose.rule != "none" && options.compose.rule != "all") {
+    request.compose.recompute_share = options.compose.auto_budget
+                                          ? options.compose.auto_budget->least_ratio
+                                          : options.compose.budget;
+  }
   return library_->Plan(request);
 }
 
