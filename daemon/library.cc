@@ -6,24 +6,35 @@
 
 namespace kvcommons {
 
+namespace {
+
+// What a document in the place of one with `before` tokens adds.
+std::uint64_t Growth(std::uint64_t before, std::uint64_t after) {
+  return after - std::min(before, after);
+}
+
+}  // namespace
+
 Library::Library(Store& store, const Clock& clock, std::shared_ptr<const OpenedModel> model,
-                 std::atomic<std::uint64_t>& held_tokens)
-    : store_(store), clock_(clock), model_(std::move(model)), held_tokens_(held_tokens) {}
+                 LibraryBudget& budget)
+    : store_(store), clock_(clock), model_(std::move(model)), budget_(budget) {}
 
 Library::~Library() {
   MutexLock lock(mutex_);
-  for (const auto& [key, entry] : entries_) held_tokens_ -= entry.document.tokens.size();
+  std::uint64_t tokens = 0;
+  for (const auto& [key, entry] : entries_) tokens += entry.document.tokens.size();
+  budget_.Give(model_->tenant.domain, tokens);
 }
 
 Result<std::shared_ptr<Library>> Library::Open(Store& store, const Clock& clock,
                                                std::shared_ptr<const OpenedModel> model,
-                                               std::atomic<std::uint64_t>& held_tokens) {
-  std::shared_ptr<Library> library(new Library(store, clock, std::move(model), held_tokens));
-  KVC_FAIL_IF_ERROR(library->Load());
+                                               LibraryBudget& budget, const MakeRoom& make_room) {
+  std::shared_ptr<Library> library(new Library(store, clock, std::move(model), budget));
+  KVC_FAIL_IF_ERROR(library->Load(make_room));
   return library;
 }
 
-Status Library::Load() {
+Status Library::Load(const MakeRoom& make_room) {
   std::vector<LibraryDocument> documents = store_.ListLibraryDocuments(model_->tenant.domain);
   std::erase_if(documents, [this](const LibraryDocument& document) {
     return document.fingerprint != model_->fingerprint ||
@@ -34,11 +45,8 @@ Status Library::Load() {
             [&](const LibraryDocument& a, const LibraryDocument& b) { return age(a) < age(b); });
   std::uint64_t tokens = 0;
   for (const LibraryDocument& document : documents) tokens += document.tokens.size();
-  if (held_tokens_ + tokens > kMaxHeldTokens) {
-    return Exhausted("open libraries hold " + std::to_string(held_tokens_) +
-                     " tokens, this one has " + std::to_string(tokens) + "; the limit is " +
-                     std::to_string(kMaxHeldTokens));
-  }
+  if (make_room) make_room(tokens);
+  KVC_RETURN_IF_ERROR(budget_.Take(model_->tenant.domain, tokens));
   MutexLock lock(mutex_);
   for (LibraryDocument& document : documents) Insert(std::move(document));
   return Status();
@@ -58,7 +66,6 @@ const Library::Entry* Library::FindEntry(const DocumentKey& key) const {
 
 void Library::Insert(LibraryDocument document) {
   const DocumentKey key = document.document;
-  held_tokens_ += document.tokens.size();
   Entry& entry = entries_[key];
   entry.content = model_->hasher.ContentKeyOf(document.tokens);
   entry.document = std::move(document);
@@ -72,7 +79,6 @@ void Library::Erase(const DocumentKey& key) {
   const auto found = entries_.find(key);
   if (found == entries_.end()) return;
   const Entry& entry = found->second;
-  held_tokens_ -= entry.document.tokens.size();
   order_.erase(entry.turn);
   const auto equals = by_content_.find(entry.content);
   equals->second.erase(key);
@@ -145,13 +151,15 @@ Result<Library::PutOutcome> Library::Put(std::string name, TokenList tokens,
     outcome.document.tokens.clear();
     return outcome;
   }
-  const std::size_t before_tokens = before ? before->tokens.size() : 0;
-  if (held_tokens_ - before_tokens + document.tokens.size() > kMaxHeldTokens) {
-    return Fail(Exhausted("open libraries hold " + std::to_string(held_tokens_) +
-                          " tokens, the document has " + std::to_string(document.tokens.size()) +
-                          "; the limit is " + std::to_string(kMaxHeldTokens)));
+  // The growth before the disk, what it shrinks by after: the bounds hold at every instant.
+  const std::uint64_t before_tokens = before ? before->tokens.size() : 0;
+  const std::uint64_t after_tokens = document.tokens.size();
+  const DomainId& domain = model_->tenant.domain;
+  KVC_FAIL_IF_ERROR(budget_.Take(domain, Growth(before_tokens, after_tokens)));
+  if (const Status put = store_.PutLibraryDocument(document); !put.ok()) {
+    budget_.Give(domain, Growth(before_tokens, after_tokens));
+    return Fail(put);
   }
-  KVC_FAIL_IF_ERROR(store_.PutLibraryDocument(document));
   outcome.document = document;
   outcome.document.tokens.clear();
   outcome.is_new = true;
@@ -160,8 +168,17 @@ Result<Library::PutOutcome> Library::Put(std::string name, TokenList tokens,
     Erase(document.document);
     Insert(std::move(document));
   }
+  budget_.Give(domain, Growth(after_tokens, before_tokens));
   if (before) DropNear(model_->hasher.ContentKeyOf(before->tokens));
   return outcome;
+}
+
+std::uint64_t Library::GrowthOf(const std::string& name, const TokenList& tokens) const {
+  const DocumentKey key = model_->hasher.KeyOfLibraryDocument(
+      name.empty() ? model_->hasher.ContentKeyOf(tokens).ToHex() : name);
+  MutexLock lock(mutex_);
+  const Entry* const entry = FindEntry(key);
+  return Growth(entry == nullptr ? 0 : entry->document.tokens.size(), tokens.size());
 }
 
 Result<bool> Library::Remove(const std::string& name) {
@@ -171,11 +188,13 @@ Result<bool> Library::Remove(const std::string& name) {
 Result<bool> Library::Remove(const DocumentKey& key) {
   MutexLock write_lock(write_mutex_);
   ContentKey content;
+  std::uint64_t tokens = 0;
   {
     MutexLock lock(mutex_);
     const Entry* const entry = FindEntry(key);
     if (entry == nullptr) return false;
     content = entry->content;
+    tokens = entry->document.tokens.size();
   }
   const auto removed = store_.RemoveLibraryDocument(model_->tenant.domain, key);
   if (!removed) return Fail(removed.error());
@@ -183,6 +202,7 @@ Result<bool> Library::Remove(const DocumentKey& key) {
     MutexLock lock(mutex_);
     Erase(key);
   }
+  budget_.Give(model_->tenant.domain, tokens);
   DropNear(content);
   return true;
 }

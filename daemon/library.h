@@ -11,8 +11,8 @@
 #pragma once
 
 #include <array>
-#include <atomic>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -27,6 +27,7 @@
 #include "base/clock.h"
 #include "base/mutex.h"
 #include "daemon/canonical_chunks.h"
+#include "daemon/library_budget.h"
 #include "daemon/preface_set.h"
 #include "daemon/prompt.h"
 #include "store/store.h"
@@ -67,15 +68,16 @@ struct LibraryCounts {
 class Library {
  public:
   static constexpr std::size_t kMaxDocuments = 16384;
-  // Tokens of all documents of all libraries that are open.
-  static constexpr std::uint64_t kMaxHeldTokens = 1ull << 26;
   // A document that was not named is a neighbour from this count on, if there are two of them.
   static constexpr std::uint32_t kNearCount = 3;
 
-  // Reads what the store has. Blocks.
+  // Reads what the store has; its tokens are taken from `budget`, which outlives it, after
+  // `make_room`, which may be null, was told how many there are. Blocks.
+  using MakeRoom = std::function<void(std::uint64_t tokens)>;
   static Result<std::shared_ptr<Library>> Open(Store& store, const Clock& clock,
                                                std::shared_ptr<const OpenedModel> model,
-                                               std::atomic<std::uint64_t>& held_tokens);
+                                               LibraryBudget& budget,
+                                               const MakeRoom& make_room = nullptr);
   ~Library();
   Library(const Library&) = delete;
   Library& operator=(const Library&) = delete;
@@ -89,6 +91,8 @@ class Library {
   };
   // An empty name: the content key in hexadecimal. Blocks.
   Result<PutOutcome> Put(std::string name, TokenList tokens, std::vector<std::string> related);
+  // How many tokens more the library would hold after that Put.
+  std::uint64_t GrowthOf(const std::string& name, const TokenList& tokens) const;
   // False: there was none. Blocks.
   Result<bool> Remove(const std::string& name);
   Result<bool> Remove(const DocumentKey& key);
@@ -141,9 +145,9 @@ class Library {
   using Claim = LibraryClaim;
 
   Library(Store& store, const Clock& clock, std::shared_ptr<const OpenedModel> model,
-          std::atomic<std::uint64_t>& held_tokens);
+          LibraryBudget& budget);
 
-  Status Load() EXCLUDES(write_mutex_, mutex_);
+  Status Load(const MakeRoom& make_room) EXCLUDES(write_mutex_, mutex_);
   // The entry as it is to be: on disk and then here. REQUIRES: same document.
   Status Replace(LibraryDocument document) REQUIRES(write_mutex_) EXCLUDES(mutex_);
   void Insert(LibraryDocument document) REQUIRES(mutex_);
@@ -167,7 +171,7 @@ class Library {
   Store& store_;
   const Clock& clock_;
   const std::shared_ptr<const OpenedModel> model_;
-  std::atomic<std::uint64_t>& held_tokens_;
+  LibraryBudget& budget_;  // from which the tokens of entries_ are taken
 
   // Held while documents change, across the disk.
   Mutex write_mutex_;

@@ -1,26 +1,53 @@
 #include "daemon/library_registry.h"
 
+#include <algorithm>
 #include <string>
+#include <utility>
 
 namespace kvcommons {
 
 Result<std::shared_ptr<Library>> LibraryRegistry::Open(
     const std::shared_ptr<const OpenedModel>& model) {
   MutexLock lock(mutex_);
-  const std::pair id(model->tenant.domain, model->fingerprint);
+  const DomainId& domain = model->tenant.domain;
+  const std::pair id(domain, model->fingerprint);
   if (const auto found = open_.find(id); found != open_.end()) return found->second;
-  if (open_.size() >= kMaxOpen) CloseIdle();
-  if (open_.size() >= kMaxOpen) {
-    return Fail(Exhausted(std::to_string(open_.size()) + " libraries are in use; the limit is " +
-                          std::to_string(kMaxOpen)));
-  }
-  auto opened = Library::Open(store_, clock_, model, held_tokens_);
-  if (!opened && opened.error().code() == Code::kExhausted) {
-    CloseIdle();
-    opened = Library::Open(store_, clock_, model, held_tokens_);
-  }
+  KVC_FAIL_IF_ERROR(CheckCount(domain));
+  auto opened =
+      Library::Open(store_, clock_, model, budget_,
+                    [&](std::uint64_t tokens) REQUIRES(mutex_) { MakeRoom(domain, tokens); });
   if (opened) open_.emplace(id, *opened);
   return opened;
+}
+
+Status LibraryRegistry::CheckCount(const DomainId& domain) {
+  const auto own = [&]() REQUIRES(mutex_) {
+    return static_cast<std::size_t>(
+        std::count_if(open_.begin(), open_.end(),
+                      [&](const auto& library) { return library.first.first == domain; }));
+  };
+  if (own() >= kMaxOpenOfDomain) CloseIdle(&domain);
+  if (own() >= kMaxOpenOfDomain) {
+    return Exhausted("the tenant has " + std::to_string(own()) +
+                     " libraries in use; the limit is " + std::to_string(kMaxOpenOfDomain));
+  }
+  if (open_.size() >= kMaxOpen) CloseIdle(nullptr);
+  if (open_.size() < kMaxOpen) return Status();
+  return Exhausted("the daemon has no room for another library; the limit of all tenants is " +
+                   std::to_string(kMaxOpen));
+}
+
+Result<Library::PutOutcome> LibraryRegistry::Put(Library& library, std::string name,
+                                                 TokenList tokens,
+                                                 std::vector<std::string> related) {
+  const DomainId& domain = library.model().tenant.domain;
+  const std::uint64_t growth = library.GrowthOf(name, tokens);
+  // Not within the library's Put: it holds what Remove() waits for with mutex_ held.
+  if (budget_.RoomFor(domain, growth) != LibraryBudget::Room::kFits) {
+    MutexLock lock(mutex_);
+    MakeRoom(domain, growth);
+  }
+  return library.Put(std::move(name), std::move(tokens), std::move(related));
 }
 
 std::vector<LibraryRegistry::Listed> LibraryRegistry::List(const DomainId& domain,
@@ -46,9 +73,16 @@ Result<bool> LibraryRegistry::Remove(const DomainId& domain, const DocumentKey& 
   return store_.RemoveLibraryDocument(domain, document);
 }
 
-void LibraryRegistry::CloseIdle() {
+void LibraryRegistry::MakeRoom(const DomainId& domain, std::uint64_t tokens) {
+  using Room = LibraryBudget::Room;
+  if (budget_.RoomFor(domain, tokens) != Room::kFits) CloseIdle(&domain);
+  if (budget_.RoomFor(domain, tokens) == Room::kDaemonIsFull) CloseIdle(nullptr);
+}
+
+void LibraryRegistry::CloseIdle(const DomainId* domain) {
   for (auto at = open_.begin(); at != open_.end();) {
-    if (at->second.use_count() > 1) {
+    const bool is_asked_for = domain == nullptr || at->first.first == *domain;
+    if (!is_asked_for || at->second.use_count() > 1) {
       ++at;
       continue;
     }

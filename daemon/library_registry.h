@@ -1,13 +1,16 @@
 // The libraries that are open: one for each tenant and model, shared by all sessions.
 //
-// Thread safety: every method may be called from any thread; all of them block on the disk.
+// Guarantees: libraries that nobody uses are closed before somebody is refused for want of room;
+// one tenant cannot take all of it, and is not told what others hold (I7). Thread safety: every
+// method may be called from any thread; all of them block on the disk.
 
 #pragma once
 
-#include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -20,16 +23,20 @@ namespace kvcommons {
 
 class LibraryRegistry {
  public:
-  // Past this number those that nobody uses are closed.
   static constexpr std::size_t kMaxOpen = 256;
+  static constexpr std::size_t kMaxOpenOfDomain = kMaxOpen / 4;
 
-  LibraryRegistry(Store& store, const Clock& clock) : store_(store), clock_(clock) {}
+  LibraryRegistry(Store& store, const Clock& clock, const LibraryLimits& limits = {})
+      : store_(store), clock_(clock), budget_(limits) {}
   ~LibraryRegistry() { WriteBack(); }
   LibraryRegistry(const LibraryRegistry&) = delete;
   LibraryRegistry& operator=(const LibraryRegistry&) = delete;
 
-  // kExhausted: kMaxOpen are in use, or they hold too much.
+  // kExhausted: as many as may be are in use, or they hold too much.
   Result<std::shared_ptr<Library>> Open(const std::shared_ptr<const OpenedModel>& model);
+  // Library::Put of one that is open.
+  Result<Library::PutOutcome> Put(Library& library, std::string name, TokenList tokens,
+                                  std::vector<std::string> related);
   // Of all models of the tenant, those that are not open included.
   using Listed = Library::Listed;
   std::vector<Listed> List(const DomainId& domain, std::size_t limit);
@@ -39,11 +46,14 @@ class LibraryRegistry {
   void WriteBack();
 
  private:
-  void CloseIdle() REQUIRES(mutex_);
+  // Closes what nobody uses, the domain's own first, as long as so many tokens do not fit.
+  void MakeRoom(const DomainId& domain, std::uint64_t tokens) REQUIRES(mutex_);
+  void CloseIdle(const DomainId* domain) REQUIRES(mutex_);  // null: of all domains
+  Status CheckCount(const DomainId& domain) REQUIRES(mutex_);
 
   Store& store_;
   const Clock& clock_;
-  std::atomic<std::uint64_t> held_tokens_{0};
+  LibraryBudget budget_;
   Mutex mutex_;  // held across the disk: a library is read once
   std::map<std::pair<DomainId, Fingerprint>, std::shared_ptr<Library>> open_ GUARDED_BY(mutex_);
 };

@@ -44,7 +44,7 @@ class LibraryTest : public testing::Test {
     set.passages_per_preface = 1;
     set.neutral = {{3}, {4}};
     roots_ = std::make_unique<PrefaceRoots>(set, model_->hasher);
-    library_ = Library::Open(*store_, clock_, model_, held_tokens_).value();
+    library_ = Library::Open(*store_, clock_, model_, budget_).value();
   }
 
   static TokenList Text(std::size_t count, TokenId first = 0) {
@@ -99,7 +99,7 @@ class LibraryTest : public testing::Test {
   std::unique_ptr<Store> store_;
   std::shared_ptr<const OpenedModel> model_;
   std::unique_ptr<PrefaceRoots> roots_;
-  std::atomic<std::uint64_t> held_tokens_{0};
+  LibraryBudget budget_;
   std::shared_ptr<Library> library_;
 };
 
@@ -206,17 +206,34 @@ TEST_F(LibraryTest, WorkThatIsGivenBackGoesToTheEndOfTheQueue) {
   EXPECT_EQ(library_->NextWork(*roots_, kPreparedVariants)->name, "b");
 }
 
-TEST_F(LibraryTest, TheNumberOfDocumentsAndTokensIsLimited) {
+TEST_F(LibraryTest, TheNumberOfDocumentsIsLimited) {
   for (std::size_t i = 0; i < Library::kMaxDocuments; ++i) {
     ASSERT_TRUE(library_->Put(std::to_string(i), {1}, {})) << i;
   }
   EXPECT_EQ(library_->Put("more", {1}, {}).error().code(), Code::kExhausted);
   EXPECT_TRUE(library_->Put("0", {2}, {}));
   ASSERT_TRUE(library_->Remove("1"));
-  held_tokens_ += Library::kMaxHeldTokens - held_tokens_ - 2;
-  EXPECT_EQ(library_->Put("more", {1, 2, 3}, {}).error().code(), Code::kExhausted);
-  EXPECT_TRUE(library_->Put("more", {1, 2}, {}));
-  held_tokens_ = 0;
+}
+
+TEST_F(LibraryTest, ADocumentTakesItsTokensAndARemovedOneGivesThemBack) {
+  const DomainId& domain = model_->tenant.domain;
+  ASSERT_TRUE(budget_.Take(domain, LibraryLimits().domain_tokens - 10).ok());
+  ASSERT_TRUE(library_->Put("a", Text(7), {}));
+  EXPECT_EQ(library_->Put("b", Text(4), {}).error().message(),
+            "the tenant's open libraries hold 16777213 tokens, asked for are 4 more; the limit is "
+            "16777216");
+  EXPECT_TRUE(library_->Put("b", Text(3), {}));
+  // The same again asks for nothing, another text in its place for the difference.
+  EXPECT_TRUE(library_->Put("a", Text(7), {"b"}));
+  EXPECT_FALSE(library_->Put("a", Text(8), {}));
+  EXPECT_TRUE(library_->Put("a", Text(6), {}));
+  EXPECT_TRUE(library_->Put("c", Text(1), {}));
+  ASSERT_TRUE(library_->Remove("b"));
+  EXPECT_TRUE(library_->Put("d", Text(3), {}));
+  EXPECT_FALSE(library_->Put("e", Text(1), {}));
+  library_.reset();
+  EXPECT_EQ(budget_.RoomFor(domain, 10), LibraryBudget::Room::kFits);
+  EXPECT_EQ(budget_.RoomFor(domain, 11), LibraryBudget::Room::kDomainIsFull);
 }
 
 TEST_F(LibraryTest, CountsThatDoubleAreWrittenBackAndTheOthersAtTheEnd) {

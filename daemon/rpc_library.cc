@@ -67,9 +67,9 @@ class LibraryServer final : public rpc::Library::Server {
     const std::size_t count = tokens->size();
     return services()
         .workers
-        .Run([library = library_, name = std::move(*name), tokens = std::move(*tokens),
-              related = std::move(*related)]() mutable {
-          return library->Put(std::move(name), std::move(tokens), std::move(related));
+        .Run([&libraries = services().libraries, library = library_, name = std::move(*name),
+              tokens = std::move(*tokens), related = std::move(*related)]() mutable {
+          return libraries.Put(*library, std::move(name), std::move(tokens), std::move(related));
         })
         .then([this, context, count](Result<Library::PutOutcome> put) mutable {
           if (!put) return Refuse(context, put.error());

@@ -70,7 +70,8 @@ StoreImpl::StoreImpl(Options options)
                .default_quota_bytes = options.default_quota_bytes,
                .clock = options.clock,
                .spare_slabs = options.spare_slabs,
-               .write_queue_bytes = options.write_queue_bytes},
+               .write_queue_bytes = options.write_queue_bytes,
+               .library_memory_bytes = options.library_memory_bytes},
       disk_(std::move(options.disk)),
       queue_capacity_bytes_(disk_ == nullptr                 ? 0
                             : options.write_queue_bytes != 0 ? options.write_queue_bytes

@@ -68,6 +68,8 @@ class Store {
     std::uint32_t spare_slabs = 1;
     std::uint64_t write_queue_bytes =
         0;  // held blocks that wait for the disk; 0: a quarter of the arena
+    // Library documents without a disk; a domain may have a quarter.
+    std::uint64_t library_memory_bytes = 256ull << 20;
   };
 
   struct PutItem {

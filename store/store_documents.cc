@@ -90,8 +90,9 @@ Status StoreImpl::PutDocument(const DocumentRevision& revision, Ack ack) {
         writer_work_.NotifyOne();
       }
     } else if (disk_ == nullptr) {
-      return Exhausted("documents in memory hold " + std::to_string(pending_document_bytes_) +
-                       " bytes; the limit is " + std::to_string(kMaxPendingBytes));
+      // What other domains hold is not told (I7).
+      return Exhausted("no room in memory for a document of " + std::to_string(bytes) +
+                       " bytes; the limit of all domains is " + std::to_string(kMaxPendingBytes));
     } else {
       durable = true;
     }

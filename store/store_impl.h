@@ -84,6 +84,7 @@ class StoreImpl final : public Store {
   struct LibraryCatalogue {
     std::unordered_map<DocumentKey, ContentKey> contents;
     std::unordered_map<ContentKey, std::uint32_t> uses;
+    std::uint64_t memory_bytes = 0;  // of library_memory_
 
     // True: no other document has its text.
     bool Forget(const DocumentKey& document);

@@ -12,12 +12,6 @@
 #include "store/store_impl.h"
 
 namespace kvcommons {
-namespace {
-
-// Of records in a store without a disk.
-constexpr std::uint64_t kMaxMemoryBytes = 256ull << 20;
-
-}  // namespace
 
 StoreImpl::LibraryCatalogue& StoreImpl::CatalogueOf(const DomainId& domain) {
   const auto [at, is_new] = library_catalogues_.try_emplace(domain);
@@ -50,15 +44,25 @@ std::optional<LibraryDocument> StoreImpl::ReadLibraryDocument(const DomainId& do
 Status StoreImpl::WriteLibraryDocument(const LibraryDocument& document) {
   if (disk_ != nullptr) return disk_->PutLibraryDocument(document);
   std::string bytes = EncodeLibraryDocument(document);
-  std::string& held = library_memory_[{document.domain, document.document}];
-  if (library_memory_bytes_ - held.size() + bytes.size() > kMaxMemoryBytes) {
-    const bool was_there = !held.empty();
-    if (!was_there) library_memory_.erase({document.domain, document.document});
-    return Exhausted("library documents in memory hold " + std::to_string(library_memory_bytes_) +
-                     " bytes; the limit is " + std::to_string(kMaxMemoryBytes));
+  const DocumentId id(document.domain, document.document);
+  const auto held = library_memory_.find(id);
+  const std::uint64_t held_bytes = held == library_memory_.end() ? 0 : held->second.size();
+  std::uint64_t& domain_bytes = CatalogueOf(document.domain).memory_bytes;
+  if (domain_bytes - held_bytes + bytes.size() > options_.library_memory_bytes / 4) {
+    return Exhausted("the domain's library documents in memory hold " +
+                     std::to_string(domain_bytes) + " bytes, this one has " +
+                     std::to_string(bytes.size()) + "; the limit is " +
+                     std::to_string(options_.library_memory_bytes / 4));
   }
-  library_memory_bytes_ += bytes.size() - held.size();
-  held = std::move(bytes);
+  // What other domains hold is not told (I7).
+  if (library_memory_bytes_ - held_bytes + bytes.size() > options_.library_memory_bytes) {
+    return Exhausted("no room in memory for a library document of " + std::to_string(bytes.size()) +
+                     " bytes; the limit of all domains is " +
+                     std::to_string(options_.library_memory_bytes));
+  }
+  domain_bytes += bytes.size() - held_bytes;
+  library_memory_bytes_ += bytes.size() - held_bytes;
+  library_memory_[id] = std::move(bytes);
   return {};
 }
 
@@ -133,6 +137,7 @@ Result<bool> StoreImpl::RemoveLibraryDocument(const DomainId& domain, const Docu
   } else {
     const auto held = library_memory_.find({domain, document});
     library_memory_bytes_ -= held->second.size();
+    catalogue.memory_bytes -= held->second.size();
     library_memory_.erase(held);
   }
   if (catalogue.Forget(document)) KVC_FAIL_IF_ERROR(RemoveVariants(*found, {}));

@@ -137,6 +137,41 @@ TEST_P(StoreLibraryTest, ARecordOutOfItsLimitsIsRefused) {
   EXPECT_EQ(store_->PutLibraryDocument(document).code(), Code::kInvalidArgument);
 }
 
+// I7.
+TEST(StoreLibraryMemoryTest, ADomainHasAQuarterOfTheMemoryAndLearnsNothingOfTheOthers) {
+  const auto document = [](std::uint8_t domain, const std::string& name, std::size_t tokens) {
+    LibraryDocument made;
+    made.document.bytes.fill(static_cast<std::uint8_t>(name[0]));
+    made.name = name;
+    made.domain = TestDomain(domain);
+    made.block_tokens = kBlockTokens;
+    made.tokens.resize(tokens);
+    return made;
+  };
+  const std::size_t bytes = EncodeLibraryDocument(document(1, "a", 50)).size();
+  Store::Options options = SmallStore(64, nullptr);
+  options.library_memory_bytes = 8 * bytes + 3 * 4;
+  const auto store = OpenStore(std::move(options));
+  const auto put = [&](std::uint8_t domain, const std::string& name, std::size_t tokens) {
+    return store->PutLibraryDocument(document(domain, name, tokens)).message();
+  };
+  const std::string limit = "the limit is " + std::to_string(2 * bytes + 3);
+  for (std::uint8_t domain = 1; domain <= 4; ++domain) {
+    ASSERT_EQ(put(domain, "a", 50), "");
+    EXPECT_EQ(put(domain, "b", 51), "the domain's library documents in memory hold " +
+                                        std::to_string(bytes) + " bytes, this one has " +
+                                        std::to_string(bytes + 4) + "; " + limit);
+    ASSERT_EQ(put(domain, "b", 50), "");
+  }
+  EXPECT_EQ(put(5, "a", 1),
+            "no room in memory for a library document of " + std::to_string(bytes - 4 * 49) +
+                " bytes; the limit of all domains is " + std::to_string(8 * bytes + 12));
+  // The same in its place needs no room, and what was removed makes some.
+  EXPECT_EQ(put(4, "b", 50), "");
+  ASSERT_TRUE(store->RemoveLibraryDocument(TestDomain(4), document(4, "b", 1).document));
+  EXPECT_EQ(put(5, "a", 50), "");
+}
+
 TEST(StoreLibraryDiskTest, DocumentsAndTheirSharedTextSurviveARestart) {
   const TestFolder folder;
   const auto open = [&] {
