@@ -34,6 +34,32 @@ Result<std::shared_ptr<Library>> Library::Open(Store& store, const Clock& clock,
   return library;
 }
 
+Result<std::shared_ptr<const PrefaceRoots>> Library::Share(PrefaceSet set,
+                                                           const MakeRoom& make_room) {
+  auto own = std::make_unique<const PrefaceRoots>(std::move(set), model_->hasher);
+  {
+    MutexLock lock(mutex_);
+    std::erase_if(sets_, [](const auto& held) { return held.expired(); });
+    for (const auto& held : sets_) {
+      const auto shared = held.lock();
+      // The id does not name all of a set.
+      if (shared && shared->id() == own->id() && shared->set() == own->set()) return shared;
+    }
+  }
+  const std::uint64_t tokens = own->set().TotalTokens();
+  if (make_room) make_room(tokens);
+  KVC_FAIL_IF_ERROR(budget_.Take(model_->tenant.domain, tokens));
+  std::shared_ptr<const PrefaceRoots> shared(
+      own.release(),
+      [&budget = budget_, domain = model_->tenant.domain, tokens](const PrefaceRoots* gone) {
+        delete gone;
+        budget.Give(domain, tokens);
+      });
+  MutexLock lock(mutex_);
+  sets_.push_back(shared);
+  return shared;
+}
+
 Status Library::Load(const MakeRoom& make_room) {
   std::vector<LibraryDocument> documents = store_.ListLibraryDocuments(model_->tenant.domain);
   std::erase_if(documents, [this](const LibraryDocument& document) {

@@ -78,6 +78,11 @@ class Library {
                                                std::shared_ptr<const OpenedModel> model,
                                                LibraryBudget& budget,
                                                const MakeRoom& make_room = nullptr);
+  // The preface set, one for all who hold an equal one; its tokens are taken from the budget, too.
+  // kExhausted: there is no room for it.
+  Result<std::shared_ptr<const PrefaceRoots>> Share(PrefaceSet set,
+                                                    const MakeRoom& make_room = nullptr)
+      EXCLUDES(mutex_);
   ~Library();
   Library(const Library&) = delete;
   Library& operator=(const Library&) = delete;
@@ -171,7 +176,7 @@ class Library {
   Store& store_;
   const Clock& clock_;
   const std::shared_ptr<const OpenedModel> model_;
-  LibraryBudget& budget_;  // from which the tokens of entries_ are taken
+  LibraryBudget& budget_;  // from which the tokens of entries_ and sets_ are taken
 
   // Held while documents change, across the disk.
   Mutex write_mutex_;
@@ -182,6 +187,7 @@ class Library {
   // By key, so that one of several with equal text is always the same.
   std::unordered_map<ContentKey, std::set<DocumentKey>> by_content_ GUARDED_BY(mutex_);
   std::set<Claim> claims_ GUARDED_BY(mutex_);
+  std::vector<std::weak_ptr<const PrefaceRoots>> sets_ GUARDED_BY(mutex_);
 };
 
 }  // namespace kvcommons

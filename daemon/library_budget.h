@@ -1,4 +1,5 @@
-// LibraryBudget: how many tokens the open libraries hold, all together and those of each domain.
+// LibraryBudget: how many tokens the open libraries and their preface sets hold, all together and
+// those of each domain.
 //
 // Guarantees: neither bound is ever passed; one domain cannot take the whole; what a refusal says
 // is the domain's own use and the limits, never what another holds (I7). Thread safety: every

@@ -41,13 +41,16 @@ Result<Library::PutOutcome> LibraryRegistry::Put(Library& library, std::string n
                                                  TokenList tokens,
                                                  std::vector<std::string> related) {
   const DomainId& domain = library.model().tenant.domain;
-  const std::uint64_t growth = library.GrowthOf(name, tokens);
   // Not within the library's Put: it holds what Remove() waits for with mutex_ held.
-  if (budget_.RoomFor(domain, growth) != LibraryBudget::Room::kFits) {
-    MutexLock lock(mutex_);
-    MakeRoom(domain, growth);
-  }
+  LockAndMakeRoom(domain, library.GrowthOf(name, tokens));
   return library.Put(std::move(name), std::move(tokens), std::move(related));
+}
+
+Result<std::shared_ptr<const PrefaceRoots>> LibraryRegistry::Share(Library& library,
+                                                                   PrefaceSet set) {
+  return library.Share(std::move(set), [&](std::uint64_t tokens) {
+    LockAndMakeRoom(library.model().tenant.domain, tokens);
+  });
 }
 
 std::vector<LibraryRegistry::Listed> LibraryRegistry::List(const DomainId& domain,
@@ -77,6 +80,13 @@ void LibraryRegistry::MakeRoom(const DomainId& domain, std::uint64_t tokens) {
   using Room = LibraryBudget::Room;
   if (budget_.RoomFor(domain, tokens) != Room::kFits) CloseIdle(&domain);
   if (budget_.RoomFor(domain, tokens) == Room::kDaemonIsFull) CloseIdle(nullptr);
+}
+
+void LibraryRegistry::LockAndMakeRoom(const DomainId& domain, std::uint64_t tokens) {
+  // Mostly there is room, and mutex_ is held while others read from the disk.
+  if (budget_.RoomFor(domain, tokens) == LibraryBudget::Room::kFits) return;
+  MutexLock lock(mutex_);
+  MakeRoom(domain, tokens);
 }
 
 void LibraryRegistry::CloseIdle(const DomainId* domain) {

@@ -37,6 +37,8 @@ class LibraryRegistry {
   // Library::Put of one that is open.
   Result<Library::PutOutcome> Put(Library& library, std::string name, TokenList tokens,
                                   std::vector<std::string> related);
+  // Library::Share of one that is open.
+  Result<std::shared_ptr<const PrefaceRoots>> Share(Library& library, PrefaceSet set);
   // Of all models of the tenant, those that are not open included.
   using Listed = Library::Listed;
   std::vector<Listed> List(const DomainId& domain, std::size_t limit);
@@ -48,6 +50,7 @@ class LibraryRegistry {
  private:
   // Closes what nobody uses, the domain's own first, as long as so many tokens do not fit.
   void MakeRoom(const DomainId& domain, std::uint64_t tokens) REQUIRES(mutex_);
+  void LockAndMakeRoom(const DomainId& domain, std::uint64_t tokens) EXCLUDES(mutex_);
   void CloseIdle(const DomainId* domain) REQUIRES(mutex_);  // null: of all domains
   Status CheckCount(const DomainId& domain) REQUIRES(mutex_);
 

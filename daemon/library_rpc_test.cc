@@ -649,6 +649,53 @@ TEST_F(LibraryRpcTest, ATextIsListedAndRemovedByItsKeyWithoutItsModel) {
   EXPECT_EQ(library.GetStatus().getStatus().getDocuments(), 0u);
 }
 
+TEST_F(LibraryRpcTest, CallsSentAtOnceDoNotPassTheLimits) {
+  TestDaemon daemon;
+  TestClient client(io_, daemon.socket());
+  TestLibrary library(client, shape_);
+  for (std::uint64_t i = 0; i <= kMaxWorksPerSession / 2; ++i) {
+    library.Put("", Text(5, static_cast<TokenId>(i)));
+  }
+  // How many of `count` calls are not refused; what they got is dropped at the end.
+  const auto granted = [&](std::uint64_t count, auto send, const std::string& refusal) {
+    using Promise = decltype(send());
+    std::vector<Promise> calls;
+    for (std::uint64_t i = 0; i < count; ++i) calls.push_back(send());
+    std::vector<decltype(calls[0].wait(io_.waitScope))> answers;
+    std::uint64_t held = 0;
+    for (Promise& call : calls) {
+      answers.push_back(call.wait(io_.waitScope));
+      if (!answers.back().hasError())
+        ++held;
+      else
+        EXPECT_EQ(MessageOf(answers.back()), refusal);
+    }
+    return held;
+  };
+  const auto works = [&] { return library.library().nextWorkRequest().send(); };
+  const std::string too_many_works = "the session holds 64 works; the limit is 64";
+  EXPECT_EQ(granted(kMaxWorksPerSession + 2, works, too_many_works), kMaxWorksPerSession);
+  EXPECT_TRUE(Eventually([&] { return CodeOf(library.NextWork()) != Code::kExhausted; }));
+  const auto libraries = [&] {
+    auto request = library.model().openLibraryRequest();
+    TestPrefaces().Write(request.initPrefaces());
+    return request.send();
+  };
+  // One is open.
+  EXPECT_EQ(granted(kMaxLibrariesPerSession + 2, libraries,
+                    "the session holds 64 libraries; the limit is 64"),
+            kMaxLibrariesPerSession - 1);
+  const auto models = [&] {
+    auto request = client.Session().openModelRequest();
+    shape_.Write(request.initProfile());
+    request.initGate().setPassed(true);
+    return request.send();
+  };
+  EXPECT_EQ(
+      granted(kMaxModelsPerSession + 2, models, "the session holds 64 models; the limit is 64"),
+      kMaxModelsPerSession - 1);
+}
+
 TEST_F(LibraryRpcTest, TheNumberOfLibrariesAndWorksOfASessionHasALimit) {
   TestDaemon daemon;
   TestClient client(io_, daemon.socket());

@@ -236,6 +236,27 @@ TEST_F(LibraryTest, ADocumentTakesItsTokensAndARemovedOneGivesThemBack) {
   EXPECT_EQ(budget_.RoomFor(domain, 11), LibraryBudget::Room::kDomainIsFull);
 }
 
+TEST_F(LibraryTest, EqualPrefaceSetsAreOneAndCountOnce) {
+  const DomainId& domain = model_->tenant.domain;
+  PrefaceSet set = roots_->set();
+  set.neutral.push_back(TokenList(100, 5));
+  const std::uint64_t tokens = set.TotalTokens();
+  ASSERT_EQ(tokens, 104u);
+  ASSERT_TRUE(budget_.Take(domain, LibraryLimits().domain_tokens - tokens).ok());
+  auto one = library_->Share(set).value();
+  auto two = library_->Share(set).value();
+  EXPECT_EQ(one, two);
+  // Not by their id alone, which the sink and what is left over do not enter.
+  set.sink_tokens = {7};
+  EXPECT_EQ(library_->Share(set).error().code(), Code::kExhausted);
+  EXPECT_FALSE(library_->Put("a", Text(1), {}));
+  one.reset();
+  two.reset();
+  set.neutral.back().pop_back();
+  EXPECT_TRUE(library_->Share(set));
+  EXPECT_TRUE(library_->Put("a", Text(tokens), {}));
+}
+
 TEST_F(LibraryTest, CountsThatDoubleAreWrittenBackAndTheOthersAtTheEnd) {
   ASSERT_TRUE(library_->Put("a", Text(10, 1), {}));
   ASSERT_TRUE(library_->Put("b", Text(10, 2), {}));

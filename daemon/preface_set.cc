@@ -23,6 +23,12 @@ std::size_t PrefaceSet::LongestTokens() const {
                   system_tokens.size() + std::size_t{passages_per_preface} * preface_tokens);
 }
 
+std::size_t PrefaceSet::TotalTokens() const {
+  std::size_t total = sink_tokens.size() + system_tokens.size();
+  for (const TokenList& passage : neutral) total += passage.size();
+  return total;
+}
+
 Status CheckPrefaceSet(const PrefaceSet& set, std::uint32_t context_tokens) {
   if (set.prefaces < 1 || set.prefaces > PrefaceSet::kMaxPrefaces) {
     return OutOfRange("prefaces", set.prefaces, 1, PrefaceSet::kMaxPrefaces);
@@ -44,6 +50,9 @@ Status CheckPrefaceSet(const PrefaceSet& set, std::uint32_t context_tokens) {
       return OutOfRange("neutral[" + std::to_string(i) + "]'s length", set.neutral[i].size(), 1,
                         set.preface_tokens);
     }
+  }
+  if (set.TotalTokens() > PrefaceSet::kMaxTokens) {
+    return OutOfRange("tokens of the preface set", set.TotalTokens(), 0, PrefaceSet::kMaxTokens);
   }
   if (set.LongestTokens() < context_tokens) return Status();
   return OutOfRange("tokens of the longest preface", set.LongestTokens(), 0, context_tokens - 1);

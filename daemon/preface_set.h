@@ -23,6 +23,7 @@ struct PrefaceSet {
   static constexpr std::uint32_t kMaxPassagesPerPreface = 16;
   static constexpr std::uint32_t kMaxPrefaceTokens = 8192;
   static constexpr std::size_t kMaxPassages = 4096;
+  static constexpr std::size_t kMaxTokens = 1u << 20;  // of everything in it
 
   TokenList sink_tokens, system_tokens;
   std::vector<TokenList> neutral;  // prefaces * passages_per_preface at least
@@ -32,6 +33,9 @@ struct PrefaceSet {
 
   // Of the longest preface that any document may be put behind.
   std::size_t LongestTokens() const;
+  std::size_t TotalTokens() const;
+
+  friend bool operator==(const PrefaceSet&, const PrefaceSet&) = default;
 };
 
 // kInvalidArgument, naming field, value and limit. A context of `context_tokens` must hold the

@@ -91,6 +91,17 @@ TEST(PrefaceSetTest, EveryFieldIsLimited) {
             "neutral[2]'s length is 4; the limit is 1 to 3");
   EXPECT_EQ(message([](PrefaceSet& s) { s.neutral[2].clear(); }),
             "neutral[2]'s length is 0; the limit is 1 to 3");
+  // Three of all tokens are not neutral.
+  const auto with_total = [](std::size_t more) {
+    return [more](PrefaceSet& s) {
+      s.preface_tokens = 1025;
+      s.neutral.assign(1024, TokenList(1024, 1));
+      s.neutral[0].resize(1024 - 3 + more);
+    };
+  };
+  EXPECT_EQ(message(with_total(0), 3000), "");
+  EXPECT_EQ(message(with_total(1), 3000),
+            "tokens of the preface set is 1048577; the limit is 0 to 1048576");
   EXPECT_EQ(message([](PrefaceSet&) {}, 9), "");
   EXPECT_EQ(message([](PrefaceSet&) {}, 8),
             "tokens of the longest preface is 8; the limit is 0 to 7");

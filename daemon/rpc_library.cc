@@ -36,15 +36,15 @@ Result<std::vector<std::string>> ReadRelated(capnp::List<capnp::Text>::Reader re
 
 class LibraryServer final : public rpc::Library::Server {
  public:
-  LibraryServer(std::shared_ptr<SessionState> session, std::shared_ptr<const OpenedModel> model,
+  LibraryServer(std::unique_ptr<Counted> ticket, std::shared_ptr<const OpenedModel> model,
                 std::shared_ptr<Library> library, std::shared_ptr<const PrefaceRoots> roots)
-      : ticket_(std::move(session), &SessionState::libraries),
+      : ticket_(std::move(ticket)),
         model_(std::move(model)),
         library_(std::move(library)),
         roots_(std::move(roots)) {}
 
  private:
-  Services& services() const { return ticket_.session().services; }
+  Services& services() const { return ticket_->session().services; }
 
   template <typename Context>
   kj::Promise<void> Refuse(Context& context, const Status& status) {
@@ -127,11 +127,9 @@ class LibraryServer final : public rpc::Library::Server {
     if (const Status status = CheckVariants(variants); !status.ok()) {
       return Refuse(context, status);
     }
-    if (ticket_.session().works >= kMaxWorksPerSession) {
-      return Refuse(context,
-                    Exhausted("the session holds " + std::to_string(ticket_.session().works) +
-                              " works; the limit is " + std::to_string(kMaxWorksPerSession)));
-    }
+    auto ticket =
+        TakeCounted(ticket_->shared(), &SessionState::works, "works", kMaxWorksPerSession);
+    if (!ticket) return Refuse(context, ticket.error());
     Services& shared = services();
     return shared.workers
         .Run([&shared, library = library_, roots = roots_, variants] {
@@ -141,15 +139,12 @@ class LibraryServer final : public rpc::Library::Server {
                                                      std::move(*work))
                       : nullptr;
         })
-        .then([this, context](std::shared_ptr<WorkUpload> upload) mutable {
-          if (upload != nullptr) WriteWork(context, std::move(upload));
+        .then([context, ticket = std::move(*ticket)](std::shared_ptr<WorkUpload> upload) mutable {
+          if (upload == nullptr) return;
+          auto results = context.getResults();
+          WriteWorkDescription(upload->work(), results.initDescription());
+          results.setWork(MakeWorkCapability(std::move(ticket), std::move(upload)));
         });
-  }
-
-  void WriteWork(NextWorkContext& context, std::shared_ptr<WorkUpload> upload) {
-    auto results = context.getResults();
-    WriteWorkDescription(upload->work(), results.initDescription());
-    results.setWork(MakeWorkCapability(ticket_.shared(), std::move(upload)));
   }
 
   kj::Promise<void> status(StatusContext context) override {
@@ -176,7 +171,7 @@ class LibraryServer final : public rpc::Library::Server {
                                  request->variants == 0 ? kAllVariants : request->variants);
     auto maker = std::make_shared<PlanMaker>(services().store, services().clock, model_,
                                              std::move(*request), &memo_, std::move(chunks));
-    return AnswerPlan(context, ticket_.shared(), std::move(maker), start_ns,
+    return AnswerPlan(context, ticket_->shared(), std::move(maker), start_ns,
                       [&shared = services(), library = library_](const PreparedPlan& plan) {
                         for (const auto& [content, root] : plan.lost_variants)
                           library->Forget(content, root);
@@ -189,7 +184,7 @@ class LibraryServer final : public rpc::Library::Server {
                       });
   }
 
-  const Counted ticket_;
+  const std::unique_ptr<Counted> ticket_;
   const std::shared_ptr<const OpenedModel> model_;
   const std::shared_ptr<Library> library_;
   const std::shared_ptr<const PrefaceRoots> roots_;
@@ -198,17 +193,11 @@ class LibraryServer final : public rpc::Library::Server {
 
 }  // namespace
 
-Status CheckLibraryCount(const SessionState& session) {
-  if (session.libraries < kMaxLibrariesPerSession) return Status();
-  return Exhausted("the session holds " + std::to_string(session.libraries) +
-                   " libraries; the limit is " + std::to_string(kMaxLibrariesPerSession));
-}
-
-rpc::Library::Client MakeLibraryCapability(std::shared_ptr<SessionState> session,
+rpc::Library::Client MakeLibraryCapability(std::unique_ptr<Counted> ticket,
                                            std::shared_ptr<const OpenedModel> model,
                                            std::shared_ptr<Library> library,
                                            std::shared_ptr<const PrefaceRoots> roots) {
-  return kj::heap<LibraryServer>(std::move(session), std::move(model), std::move(library),
+  return kj::heap<LibraryServer>(std::move(ticket), std::move(model), std::move(library),
                                  std::move(roots));
 }
 

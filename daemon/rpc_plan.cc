@@ -104,11 +104,11 @@ class PlanServer final : public rpc::Plan::Server {
 
 class ModelServer final : public rpc::Model::Server {
  public:
-  ModelServer(std::shared_ptr<SessionState> session, std::shared_ptr<const OpenedModel> model)
-      : ticket_(std::move(session), &SessionState::models), model_(std::move(model)) {}
+  ModelServer(std::unique_ptr<Counted> ticket, std::shared_ptr<const OpenedModel> model)
+      : ticket_(std::move(ticket)), model_(std::move(model)) {}
 
  private:
-  Services& services() const { return ticket_.session().services; }
+  Services& services() const { return ticket_->session().services; }
 
   kj::Promise<void> plan(PlanContext context) override {
     const std::int64_t start_ns = services().clock.NowNs();
@@ -120,7 +120,7 @@ class ModelServer final : public rpc::Model::Server {
     context.releaseParams();
     auto maker = std::make_shared<PlanMaker>(services().store, services().clock, model_,
                                              std::move(*request), &memo_);
-    return AnswerPlan(context, ticket_.shared(), std::move(maker), start_ns,
+    return AnswerPlan(context, ticket_->shared(), std::move(maker), start_ns,
                       [](const PreparedPlan&) {});
   }
 
@@ -185,7 +185,7 @@ class ModelServer final : public rpc::Model::Server {
   }
 
   kj::Promise<void> openLibrary(OpenLibraryContext context) override {
-    return OpenLibrary(context, ticket_.shared(), model_);
+    return OpenLibrary(context, ticket_->shared(), model_);
   }
 
   kj::Promise<void> reportQuality(ReportQualityContext context) override {
@@ -224,21 +224,12 @@ class ModelServer final : public rpc::Model::Server {
     builder.setReason(answer.reason.c_str());
   }
 
-  const Counted ticket_;
+  const std::unique_ptr<Counted> ticket_;
   const std::shared_ptr<const OpenedModel> model_;
   ChainMemo memo_;  // of the event loop's thread
 };
 
 }  // namespace
-
-Result<std::unique_ptr<Counted>> TakeLease(const std::shared_ptr<SessionState>& session) {
-  const std::uint64_t limit = session->services.config.max_leases;
-  if (session->leases >= limit) {
-    return Fail(Exhausted("the session holds " + std::to_string(session->leases) +
-                          " plans; the limit is " + std::to_string(limit)));
-  }
-  return std::make_unique<Counted>(session, &SessionState::leases);
-}
 
 rpc::Plan::Client MakePlanCapability(std::unique_ptr<Counted> ticket, PreparedPlan prepared,
                                      std::int64_t start_ns, rpc::PlanReply::Builder reply) {
@@ -251,9 +242,9 @@ rpc::Plan::Client MakePlanCapability(std::unique_ptr<Counted> ticket, PreparedPl
   return kj::mv(server);
 }
 
-rpc::Model::Client MakeModelCapability(std::shared_ptr<SessionState> session,
+rpc::Model::Client MakeModelCapability(std::unique_ptr<Counted> ticket,
                                        std::shared_ptr<const OpenedModel> model) {
-  return kj::heap<ModelServer>(std::move(session), std::move(model));
+  return kj::heap<ModelServer>(std::move(ticket), std::move(model));
 }
 
 }  // namespace kvcommons

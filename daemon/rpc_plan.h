@@ -15,7 +15,7 @@
 
 namespace kvcommons {
 
-rpc::Model::Client MakeModelCapability(std::shared_ptr<SessionState> session,
+rpc::Model::Client MakeModelCapability(std::unique_ptr<Counted> ticket,
                                        std::shared_ptr<const OpenedModel> model);
 
 inline double MicrosecondsSince(const Clock& clock, std::int64_t start_ns) {
@@ -30,9 +30,6 @@ kj::Promise<void> RefuseCall(Services& services, Context& context, const Status&
   return kj::READY_NOW;
 }
 
-// kExhausted: the session holds as many plans as it may.
-Result<std::unique_ptr<Counted>> TakeLease(const std::shared_ptr<SessionState>& session);
-
 // The plan's capability; fills `reply`.
 rpc::Plan::Client MakePlanCapability(std::unique_ptr<Counted> ticket, PreparedPlan prepared,
                                      std::int64_t start_ns, rpc::PlanReply::Builder reply);
@@ -44,7 +41,7 @@ kj::Promise<void> AnswerPlan(Context context, const std::shared_ptr<SessionState
                              std::shared_ptr<PlanMaker> maker, std::int64_t start_ns,
                              OnPlan on_plan) {
   Services& services = session->services;
-  auto ticket = TakeLease(session);
+  auto ticket = TakeCounted(session, &SessionState::leases, "plans", services.config.max_leases);
   if (!ticket) return RefuseCall(services, context, ticket.error());
   auto answer = [context, start_ns, on_plan](PlanMaker& made,
                                              std::unique_ptr<Counted> lease) mutable {

@@ -46,11 +46,8 @@ class SessionServer final : public rpc::Session::Server {
   const DomainId& domain() const { return session_->tenant.domain; }
 
   kj::Promise<void> openModel(OpenModelContext context) override {
-    if (session_->models >= kMaxModelsPerSession) {
-      return Refuse(context,
-                    Exhausted("the session holds " + std::to_string(session_->models) +
-                              " models; the limit is " + std::to_string(kMaxModelsPerSession)));
-    }
+    auto ticket = TakeCounted(session_, &SessionState::models, "models", kMaxModelsPerSession);
+    if (!ticket) return Refuse(context, ticket.error());
     auto profile = ReadProfile(context.getParams().getProfile());
     if (!profile) return Refuse(context, profile.error());
     auto gate = ReadGate(context.getParams().getGate());
@@ -58,14 +55,14 @@ class SessionServer final : public rpc::Session::Server {
     context.releaseParams();
     return services()
         .workers.Run([&store = services().store, d = domain()] { return store.SecretOf(d); })
-        .then([this, context, profile = std::move(*profile),
+        .then([this, context, ticket = std::move(*ticket), profile = std::move(*profile),
                gate = std::move(*gate)](Result<DomainSecret> secret) mutable {
           if (!secret) return Refuse(context, secret.error());
           auto model = std::make_shared<const OpenedModel>(session_->tenant, std::move(profile),
                                                            gate, *secret);
           auto results = context.getResults();
           WriteHash(model->fingerprint, results.initFingerprint());
-          results.setModel(MakeModelCapability(session_, std::move(model)));
+          results.setModel(MakeModelCapability(std::move(ticket), std::move(model)));
           return kj::Promise<void>(kj::READY_NOW);
         });
   }

@@ -9,8 +9,8 @@ namespace {
 
 class WorkServer final : public rpc::Work::Server {
  public:
-  WorkServer(std::shared_ptr<SessionState> session, std::shared_ptr<WorkUpload> upload)
-      : ticket_(std::move(session), &SessionState::works), upload_(std::move(upload)) {}
+  WorkServer(std::unique_ptr<Counted> ticket, std::shared_ptr<WorkUpload> upload)
+      : ticket_(std::move(ticket)), upload_(std::move(upload)) {}
 
   ~WorkServer() noexcept(false) {
     // The end of unfinished work removes its blocks.
@@ -21,7 +21,7 @@ class WorkServer final : public rpc::Work::Server {
   WorkServer& operator=(const WorkServer&) = delete;
 
  private:
-  Services& services() const { return ticket_.session().services; }
+  Services& services() const { return ticket_->session().services; }
 
   kj::Promise<void> commit(CommitContext context) override {
     const auto params = context.getParams();
@@ -45,7 +45,7 @@ class WorkServer final : public rpc::Work::Server {
     const std::uint64_t prepare_us = commit.prepare_us;
     return services()
         .workers
-        .Run([upload = upload_, staging = ticket_.session().staging, commit = std::move(commit)] {
+        .Run([upload = upload_, staging = ticket_->session().staging, commit = std::move(commit)] {
           return upload->Commit(commit, staging.get());
         })
         .then([this, context, finish, prepare_us](Result<std::uint32_t> stored) mutable {
@@ -58,15 +58,15 @@ class WorkServer final : public rpc::Work::Server {
         });
   }
 
-  const Counted ticket_;
+  const std::unique_ptr<Counted> ticket_;
   std::shared_ptr<WorkUpload> upload_;
 };
 
 }  // namespace
 
-rpc::Work::Client MakeWorkCapability(std::shared_ptr<SessionState> session,
+rpc::Work::Client MakeWorkCapability(std::unique_ptr<Counted> ticket,
                                      std::shared_ptr<WorkUpload> upload) {
-  return kj::heap<WorkServer>(std::move(session), std::move(upload));
+  return kj::heap<WorkServer>(std::move(ticket), std::move(upload));
 }
 
 }  // namespace kvcommons

@@ -10,7 +10,7 @@
 
 namespace kvcommons {
 
-rpc::Work::Client MakeWorkCapability(std::shared_ptr<SessionState> session,
+rpc::Work::Client MakeWorkCapability(std::unique_ptr<Counted> ticket,
                                      std::shared_ptr<WorkUpload> upload);
 
 }  // namespace kvcommons

@@ -7,7 +7,9 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <unordered_map>
+#include <utility>
 
 #include "daemon/plan_maker.h"
 #include "daemon/services.h"
@@ -55,5 +57,17 @@ class Counted {
   const std::shared_ptr<SessionState> session_;
   std::uint64_t SessionState::*const counter_;
 };
+
+// One more of a session's things, which are called `name`. To be taken before a call waits for
+// anything: calls that a client sends at once must not all pass the limit. kExhausted: it holds
+// that many.
+inline Result<std::unique_ptr<Counted>> TakeCounted(const std::shared_ptr<SessionState>& session,
+                                                    std::uint64_t SessionState::*counter,
+                                                    std::string_view name, std::uint64_t limit) {
+  const std::uint64_t count = (*session).*counter;
+  if (count < limit) return std::make_unique<Counted>(session, counter);
+  return Fail(Exhausted("the session holds " + std::to_string(count) + " " + std::string(name) +
+                        "; the limit is " + std::to_string(limit)));
+}
 
 }  // namespace kvcommons
