@@ -126,15 +126,20 @@ class Library {
 
   // --- library_work.cc
 
-  std::optional<LibraryWork> NextWork(const PrefaceRoots& roots, VariantMask wanted);
+  // `context_tokens` is that of the session that asks: sessions that share a library may have
+  // opened the model with different ones, and a longer text is work for some of them only.
+  std::optional<LibraryWork> NextWork(const PrefaceRoots& roots, std::uint32_t context_tokens,
+                                      VariantMask wanted);
   // Gives a claim back.
   void Release(const LibraryWork& work, bool finished);
   // kNotFound: the document, or one whose text the prefaces hold, was removed or replaced.
   Status CheckCurrent(const LibraryWork& work) const;
   // The blocks are stored: makes the variant ready, unless CheckCurrent() refuses. Blocks.
   Status Finish(const LibraryWork& work);
-  LibraryCounts Count(const PrefaceRoots& roots) const;
+  LibraryCounts Count(const PrefaceRoots& roots, std::uint32_t context_tokens) const;
 
+  // As the first session opened it: of what the fingerprint does not name (the context), another
+  // session's may differ.
   const OpenedModel& model() const { return *model_; }
 
  private:
@@ -168,7 +173,8 @@ class Library {
       REQUIRES(mutex_);
   // What `kind` is to be, when it is not ready as it should be.
   std::optional<LibraryVariant> Wanted(const Entry& entry, const PrefaceRoots& roots,
-                                       RootKind kind) const REQUIRES(mutex_);
+                                       std::uint32_t context_tokens, RootKind kind) const
+      REQUIRES(mutex_);
   static Claim ClaimOf(const Entry& entry, const LibraryVariant& variant);
   LibraryWork MakeWork(const Entry& entry, const PrefaceRoots& roots, LibraryVariant variant) const
       REQUIRES(mutex_);

@@ -467,6 +467,21 @@ TEST_F(LibraryRpcTest, EqualTextsArePreparedOnce) {
             "canonical_mean 40, between_chunks 9");
 }
 
+TEST_F(LibraryRpcTest, SessionsOfDifferentContextsEachHaveTheirOwnLimitAndWork) {
+  TestDaemon daemon;
+  ModelShape short_shape = shape_;
+  short_shape.context_tokens = 100;
+  TestClient first(io_, daemon.socket()), second(io_, daemon.socket());
+  TestLibrary small(first, short_shape), large(second, shape_);  // The small one opens it.
+  const Tokens text = Text(60, 5);
+  EXPECT_EQ(MessageOf(small.Put("a", text)), "tokens' length is 60; the limit is 1 to 40");
+  EXPECT_EQ(MessageOf(large.Put("a", text)), "");
+  EXPECT_EQ(small.GetStatus().getStatus().getPending(), 0u);
+  EXPECT_FALSE(small.NextWork().hasWork());
+  EXPECT_EQ(large.GetStatus().getStatus().getPending(), 2u);
+  EXPECT_EQ(large.PrepareAll(), "system a, mean a");
+}
+
 TEST_F(LibraryRpcTest, OtherPrefacesAreOtherRowsOfTheSameDocuments) {
   TestDaemon daemon;
   TestClient client(io_, daemon.socket());

@@ -17,6 +17,8 @@ using testing::HasSubstr;
 
 class LibraryTest : public testing::Test {
  protected:
+  static constexpr std::uint32_t kContext = 1000;
+
   LibraryTest() {
     Store::Options options;
     options.arena_bytes = 64 * kMiB;
@@ -30,7 +32,7 @@ class LibraryTest : public testing::Test {
     profile.head_dim = 8;
     profile.rotary_dim = 8;
     profile.block_tokens = 16;
-    profile.context_tokens = 1000;
+    profile.context_tokens = kContext;
     profile.vocabulary_size = 1000;
     profile.omega = {1, 0.5f, 0.25f, 0.125f};
     GateReport gate;
@@ -55,7 +57,7 @@ class LibraryTest : public testing::Test {
 
   // Makes `kind` ready with blocks of zeros, whose records `change` may alter.
   void Prepare(RootKind kind, const std::function<void(BlockRecord&)>& change = nullptr) {
-    auto work = library_->NextWork(*roots_, MaskOf(kind));
+    auto work = library_->NextWork(*roots_, kContext, MaskOf(kind));
     ASSERT_TRUE(work.has_value());
     for (std::size_t i = 0; i < work->keys.size(); ++i) {
       BlockRecord record;
@@ -138,9 +140,9 @@ TEST_F(LibraryTest, OneMissingBlockOfAVariantHandsTheChunkToTheNext) {
   const PreparedPlan plan = Plan(WithQuestion(Text(40)), {{0, 40}});
   EXPECT_EQ(plan.chunks[0].variants[0].root.kind, RootKind::kSystem);
   ASSERT_EQ(plan.lost_variants.size(), 1u);
-  EXPECT_FALSE(library_->NextWork(*roots_, MaskOf(RootKind::kMean)).has_value());
+  EXPECT_FALSE(library_->NextWork(*roots_, kContext, MaskOf(RootKind::kMean)).has_value());
   library_->Forget(plan.lost_variants[0].first, plan.lost_variants[0].second);
-  EXPECT_TRUE(library_->NextWork(*roots_, MaskOf(RootKind::kMean)).has_value());
+  EXPECT_TRUE(library_->NextWork(*roots_, kContext, MaskOf(RootKind::kMean)).has_value());
 }
 
 TEST_F(LibraryTest, AChunkInTheExactRowsUsesNoVariant) {
@@ -168,7 +170,7 @@ TEST_F(LibraryTest, AChunkInTheExactRowsUsesNoVariant) {
 
 TEST_F(LibraryTest, WhatAKillLeftOfAPreparationIsNotMixedWithTheNext) {
   ASSERT_TRUE(library_->Put("a", Text(16), {}));
-  auto work = library_->NextWork(*roots_, MaskOf(RootKind::kMean));
+  auto work = library_->NextWork(*roots_, kContext, MaskOf(RootKind::kMean));
   BlockRecord record;
   record.key = work->keys[0];
   record.tokens = Text(16);
@@ -192,18 +194,29 @@ TEST_F(LibraryTest, WhatAKillLeftOfAPreparationIsNotMixedWithTheNext) {
 TEST_F(LibraryTest, ATextThatDoesNotFitBehindThePrefacesIsNoWork) {
   const std::size_t longest = roots_->set().LongestTokens();
   ASSERT_TRUE(library_->Put("long", Text(1000 - longest + 1), {}));
-  EXPECT_FALSE(library_->NextWork(*roots_, kPreparedVariants).has_value());
+  EXPECT_FALSE(library_->NextWork(*roots_, kContext, kPreparedVariants).has_value());
   ASSERT_TRUE(library_->Put("fits", Text(1000 - longest), {}));
-  EXPECT_TRUE(library_->NextWork(*roots_, kPreparedVariants).has_value());
+  EXPECT_TRUE(library_->NextWork(*roots_, kContext, kPreparedVariants).has_value());
+}
+
+TEST_F(LibraryTest, WorkIsForTheContextOfWhoeverAsks) {
+  const std::uint32_t longest = static_cast<std::uint32_t>(roots_->set().LongestTokens());
+  ASSERT_TRUE(library_->Put("a", Text(1500), {}));
+  for (const std::uint32_t context : {kContext, 1500 + longest - 1}) {
+    EXPECT_FALSE(library_->NextWork(*roots_, context, kPreparedVariants).has_value());
+    EXPECT_EQ(library_->Count(*roots_, context).pending, 0u);
+  }
+  EXPECT_EQ(library_->Count(*roots_, 1500 + longest).pending, 2u);
+  EXPECT_TRUE(library_->NextWork(*roots_, 1500 + longest, kPreparedVariants).has_value());
 }
 
 TEST_F(LibraryTest, WorkThatIsGivenBackGoesToTheEndOfTheQueue) {
   ASSERT_TRUE(library_->Put("a", Text(10, 1), {}));
   ASSERT_TRUE(library_->Put("b", Text(10, 2), {}));
-  const auto work = library_->NextWork(*roots_, kPreparedVariants);
+  const auto work = library_->NextWork(*roots_, kContext, kPreparedVariants);
   EXPECT_EQ(work->name, "a");
   library_->Release(*work, false);
-  EXPECT_EQ(library_->NextWork(*roots_, kPreparedVariants)->name, "b");
+  EXPECT_EQ(library_->NextWork(*roots_, kContext, kPreparedVariants)->name, "b");
 }
 
 TEST_F(LibraryTest, TheNumberOfDocumentsIsLimited) {

@@ -42,9 +42,9 @@ std::vector<const Library::Entry*> Library::NeighboursOf(const Entry& entry,
 }
 
 std::optional<LibraryVariant> Library::Wanted(const Entry& entry, const PrefaceRoots& roots,
-                                              RootKind kind) const {
-  // Put by an application with shorter prefaces.
-  if (entry.document.tokens.size() + roots.set().LongestTokens() > model_->profile.context_tokens) {
+                                              std::uint32_t context_tokens, RootKind kind) const {
+  // Put with shorter prefaces or a longer context.
+  if (entry.document.tokens.size() + roots.set().LongestTokens() > context_tokens) {
     return std::nullopt;
   }
   const LibraryVariant* const held = entry.document.Find(kind, roots.id());
@@ -102,13 +102,14 @@ LibraryWork Library::MakeWork(const Entry& entry, const PrefaceRoots& roots,
   return work;
 }
 
-std::optional<LibraryWork> Library::NextWork(const PrefaceRoots& roots, VariantMask wanted) {
+std::optional<LibraryWork> Library::NextWork(const PrefaceRoots& roots,
+                                             std::uint32_t context_tokens, VariantMask wanted) {
   MutexLock lock(mutex_);
   for (const RootKind kind : kOrder) {
     if ((wanted & MaskOf(kind)) == 0) continue;
     for (const auto& [turn, key] : order_) {
       const Entry& entry = *FindEntry(key);
-      std::optional<LibraryVariant> variant = Wanted(entry, roots, kind);
+      std::optional<LibraryVariant> variant = Wanted(entry, roots, context_tokens, kind);
       if (!variant || claims_.contains(ClaimOf(entry, *variant))) continue;
       LibraryWork work = MakeWork(entry, roots, std::move(*variant));
       claims_.insert(work.claim);
@@ -170,7 +171,7 @@ Status Library::Finish(const LibraryWork& work) {
   return Status();
 }
 
-LibraryCounts Library::Count(const PrefaceRoots& roots) const {
+LibraryCounts Library::Count(const PrefaceRoots& roots, std::uint32_t context_tokens) const {
   MutexLock lock(mutex_);
   LibraryCounts counts;
   counts.documents = static_cast<std::uint32_t>(entries_.size());
@@ -185,7 +186,7 @@ LibraryCounts Library::Count(const PrefaceRoots& roots) const {
       if ((kPreparedVariants & MaskOf(kind)) == 0) continue;
       const bool is_first =
           kind == RootKind::kNear || key == *by_content_.at(entry.content).begin();
-      if (is_first && Wanted(entry, roots, kind)) ++counts.pending;
+      if (is_first && Wanted(entry, roots, context_tokens, kind)) ++counts.pending;
     }
   }
   for (const Claim& claim : claims_) {

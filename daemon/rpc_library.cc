@@ -132,8 +132,10 @@ class LibraryServer final : public rpc::Library::Server {
     if (!ticket) return Refuse(context, ticket.error());
     Services& shared = services();
     return shared.workers
-        .Run([&shared, library = library_, roots = roots_, variants] {
-          auto work = library->NextWork(*roots, variants == 0 ? kPreparedVariants : variants);
+        .Run([&shared, library = library_, roots = roots_, variants,
+              context_tokens = model_->profile.context_tokens] {
+          auto work = library->NextWork(*roots, context_tokens,
+                                        variants == 0 ? kPreparedVariants : variants);
           // At once in hands that give the claim back, should nobody wait for it any more.
           return work ? std::make_shared<WorkUpload>(shared.store, shared.clock, library,
                                                      std::move(*work))
@@ -149,7 +151,10 @@ class LibraryServer final : public rpc::Library::Server {
 
   kj::Promise<void> status(StatusContext context) override {
     return services()
-        .maintenance.Run([library = library_, roots = roots_] { return library->Count(*roots); })
+        .maintenance
+        .Run([library = library_, roots = roots_, context_tokens = model_->profile.context_tokens] {
+          return library->Count(*roots, context_tokens);
+        })
         .then([context](LibraryCounts counts) mutable {
           auto status = context.getResults().initStatus();
           status.setDocuments(counts.documents);
@@ -185,7 +190,7 @@ class LibraryServer final : public rpc::Library::Server {
   }
 
   const std::unique_ptr<Counted> ticket_;
-  const std::shared_ptr<const OpenedModel> model_;
+  const std::shared_ptr<const OpenedModel> model_;  // the session's own: library_'s may differ
   const std::shared_ptr<Library> library_;
   const std::shared_ptr<const PrefaceRoots> roots_;
   ChainMemo memo_;  // of the event loop's thread
