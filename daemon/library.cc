@@ -172,7 +172,14 @@ Result<Library::PutOutcome> Library::Put(std::string name, TokenList tokens,
   if (before && before->tokens == document.tokens) {
     const bool is_change = before->related != document.related;
     before->related = std::move(document.related);
-    if (is_change) KVC_FAIL_IF_ERROR(Replace(*before));
+    if (is_change) {
+      KVC_FAIL_IF_ERROR(Replace(*before));
+      MutexLock lock(mutex_);
+      Entry* const entry = FindEntry(before->document);
+      for (const LibraryVariant& variant : entry->document.variants) {
+        if (variant.root.kind == RootKind::kNear) entry->renamed.insert(variant.set);
+      }
+    }
     outcome.document = std::move(*before);
     outcome.document.tokens.clear();
     return outcome;

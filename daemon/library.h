@@ -50,7 +50,8 @@ struct LibraryWork {
   ContentKey content;
   std::string name;
   TokenList tokens;
-  LibraryVariant variant;  // as it will be in the record
+  LibraryVariant variant;            // as it will be in the record
+  std::vector<std::string> related;  // the document's, when this was claimed
   std::vector<TokenList> prefaces;
   std::vector<BlockKey> keys;  // of the blocks to make
   LibraryClaim claim;
@@ -149,6 +150,9 @@ class Library {
     std::uint64_t turn = 0;  // in order_
     bool is_dirty = false;   // counts that the record on disk has not
     bool is_due = false;     // and that are worth writing
+    // Preface sets whose `near` was made for other names in `related`. Not in the record: after a
+    // restart a name that was taken away counts like a neighbour that is used less.
+    std::set<RootId> renamed;
     // Keys of the blocks of the ready variants.
     std::vector<std::pair<ChainRoot, std::vector<BlockKey>>> keys;
   };
@@ -168,8 +172,19 @@ class Library {
   // Blocks of `near` variants that were made behind that text, which is gone.
   void DropNear(const ContentKey& content) REQUIRES(write_mutex_) EXCLUDES(mutex_);
 
-  // Whom `near` is to be made with; empty: not known yet.
-  std::vector<const Entry*> NeighboursOf(const Entry& entry, const PrefaceRoots& roots) const
+  // Whom `near` is to be made with, those that `related` names first; empty: not known yet.
+  struct Neighbours {
+    std::vector<const Entry*> all;
+    std::size_t named = 0;
+  };
+  Neighbours NeighboursOf(const Entry& entry, const PrefaceRoots& roots) const REQUIRES(mutex_);
+  // Whether `near` may stay as it was made. Counts move with every prompt, and making it again is a
+  // prefill for each preface, so it is made again only when
+  // - a text that it was made behind is gone from the library, or
+  // - a neighbour that is named is not among those texts, or
+  // - the names were changed since, and with them the neighbours, or
+  // - at least half of the neighbours are not among those texts.
+  bool NearStands(const Entry& entry, const LibraryVariant& held, const Neighbours& now) const
       REQUIRES(mutex_);
   // What `kind` is to be, when it is not ready as it should be.
   std::optional<LibraryVariant> Wanted(const Entry& entry, const PrefaceRoots& roots,

@@ -210,6 +210,113 @@ TEST_F(LibraryTest, WorkIsForTheContextOfWhoeverAsks) {
   EXPECT_TRUE(library_->NextWork(*roots_, 1500 + longest, kPreparedVariants).has_value());
 }
 
+// `near` of a document "a" with up to twelve neighbours "n0", "n1", ...
+class LibraryNearTest : public LibraryTest {
+ protected:
+  LibraryNearTest() {
+    PrefaceSet set;
+    set.prefaces = 8;
+    set.passages_per_preface = 3;
+    set.preface_tokens = 8;
+    for (TokenId i = 0; i < 24; ++i) set.neutral.push_back({i});
+    roots_ = std::make_unique<PrefaceRoots>(set, model_->hasher);
+    EXPECT_TRUE(library_->Put("a", Text(10, 500), {}));
+    for (TokenId i = 0; i < 20; ++i) {
+      EXPECT_TRUE(library_->Put("n" + std::to_string(i), Text(10, i), {}));
+    }
+  }
+
+  void Name(std::vector<std::string> names) {
+    ASSERT_TRUE(library_->Put("a", Text(10, 500), std::move(names)));
+  }
+
+  // Neighbours [begin, end) are used together with "a" so many times more.
+  void Use(TokenId begin, TokenId end, int times) {
+    for (TokenId i = begin; i < end; ++i) {
+      for (int j = 0; j < times; ++j) {
+        library_->CountTogether(std::vector{model_->hasher.ContentKeyOf(Text(10, 500)),
+                                            model_->hasher.ContentKeyOf(Text(10, i))});
+      }
+    }
+  }
+
+  // What is to be made; it is given back.
+  std::optional<LibraryWork> Wanted() {
+    auto work = library_->NextWork(*roots_, kContext, MaskOf(RootKind::kNear));
+    if (work) library_->Release(*work, false);
+    return work;
+  }
+};
+
+TEST_F(LibraryNearTest, ANewNeighbourAmongTwelveIsNotWorthMakingItAgainAndSixAre) {
+  Use(0, 12, 5);
+  Prepare(RootKind::kNear);
+  for (TokenId i = 12; i < 17; ++i) {
+    Use(i, i + 1, 9);
+    EXPECT_FALSE(Wanted()) << i;
+  }
+  Use(17, 18, 9);
+  ASSERT_TRUE(Wanted());
+  EXPECT_EQ(Wanted()->variant.neighbours.size(), 12u);
+  Prepare(RootKind::kNear);
+  EXPECT_FALSE(Wanted());
+}
+
+TEST_F(LibraryNearTest, FewNeighboursAreAddedToWhenTheyAreHalfAsManyMore) {
+  Use(0, 3, 5);
+  Prepare(RootKind::kNear);
+  Use(3, 5, 5);
+  EXPECT_FALSE(Wanted());  // Two of five.
+  Use(5, 6, 5);
+  EXPECT_TRUE(Wanted());  // Three of six.
+}
+
+TEST_F(LibraryNearTest, ARemovedOrReplacedNeighbourIsReasonEnough) {
+  for (const bool is_replaced : {false, true}) {
+    Use(0, 12, 5);
+    Prepare(RootKind::kNear);
+    ASSERT_FALSE(Wanted());
+    if (is_replaced) {
+      ASSERT_TRUE(library_->Put("n3", Text(11, 700), {}));
+    } else {
+      ASSERT_TRUE(library_->Remove("n4").value());
+    }
+    EXPECT_EQ(library_->Get("a")->Find(RootKind::kNear, roots_->id()), nullptr);
+    EXPECT_TRUE(Wanted());
+  }
+}
+
+TEST_F(LibraryNearTest, NamesThatChangeAreReasonEnough) {
+  Use(0, 12, 5);
+  Name({"n12", "n13"});
+  Prepare(RootKind::kNear);
+  Name({"n13", "n12"});
+  EXPECT_FALSE(Wanted());  // The same neighbours in another order.
+  Name({"n12"});
+  ASSERT_TRUE(Wanted());
+  ASSERT_TRUE(Wanted()) << "work that was given back changes nothing";
+  Prepare(RootKind::kNear);
+  EXPECT_FALSE(Wanted());
+  Name({"n12", "n14", "later"});
+  EXPECT_TRUE(Wanted());
+  Prepare(RootKind::kNear);
+  EXPECT_FALSE(Wanted());
+  ASSERT_TRUE(library_->Put("later", Text(10, 600), {}));
+  EXPECT_TRUE(Wanted());
+}
+
+TEST_F(LibraryNearTest, NamesThatChangeWhileItIsMadeAreNotForgotten) {
+  Name({"n0", "n1", "n2"});
+  Prepare(RootKind::kNear);
+  Name({"n0", "n1"});
+  const auto work = library_->NextWork(*roots_, kContext, MaskOf(RootKind::kNear));
+  Name({"n0"});
+  ASSERT_TRUE(library_->Finish(*work).ok());
+  library_->Release(*work, true);
+  ASSERT_TRUE(Wanted());
+  EXPECT_EQ(Wanted()->variant.neighbours.size(), 1u);
+}
+
 TEST_F(LibraryTest, WorkThatIsGivenBackGoesToTheEndOfTheQueue) {
   ASSERT_TRUE(library_->Put("a", Text(10, 1), {}));
   ASSERT_TRUE(library_->Put("b", Text(10, 2), {}));

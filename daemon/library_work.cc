@@ -15,30 +15,47 @@ constexpr RootKind kOrder[] = {RootKind::kSystem, RootKind::kSink, RootKind::kWa
 
 }  // namespace
 
-std::vector<const Library::Entry*> Library::NeighboursOf(const Entry& entry,
-                                                         const PrefaceRoots& roots) const {
-  std::vector<const Entry*> found;
+Library::Neighbours Library::NeighboursOf(const Entry& entry, const PrefaceRoots& roots) const {
+  Neighbours found;
   const std::size_t limit = roots.NeighbourLimit();
   const auto add = [&](const DocumentKey& key) REQUIRES(mutex_) {
     const Entry* const other = FindEntry(key);
-    if (other == nullptr || other->content == entry.content || found.size() >= limit) return;
+    if (other == nullptr || other->content == entry.content || found.all.size() >= limit) return;
     const auto same = [&](const Entry* e) { return e->content == other->content; };
-    if (std::none_of(found.begin(), found.end(), same)) found.push_back(other);
+    if (std::none_of(found.all.begin(), found.all.end(), same)) found.all.push_back(other);
   };
   for (const std::string& name : entry.document.related) {
     add(model_->hasher.KeyOfLibraryDocument(name));
   }
+  found.named = found.all.size();
   std::vector<LibraryNeighbour> counted = entry.document.neighbours;
   std::erase_if(counted, [](const LibraryNeighbour& n) { return n.count < kNearCount; });
-  if (found.empty() && counted.size() < 2) return {};
+  if (found.named == 0 && counted.size() < 2) return {};
   std::sort(counted.begin(), counted.end(),
             [](const LibraryNeighbour& a, const LibraryNeighbour& b) {
               return std::pair(b.count, a.document) < std::pair(a.count, b.document);
             });
-  const bool is_named = !found.empty();
   for (const LibraryNeighbour& neighbour : counted) add(neighbour.document);
-  if (!is_named && found.size() < 2) return {};  // Counted once, and gone since.
+  if (found.named == 0 && found.all.size() < 2) return {};  // Counted once, and gone since.
   return found;
+}
+
+bool Library::NearStands(const Entry& entry, const LibraryVariant& held,
+                         const Neighbours& now) const {
+  const auto is_gone = [&](const ContentKey& content)
+                           REQUIRES(mutex_) { return !by_content_.contains(content); };
+  if (std::any_of(held.neighbours.begin(), held.neighbours.end(), is_gone)) return false;
+  const auto is_new = [&](const Entry* neighbour) {
+    return std::find(held.neighbours.begin(), held.neighbours.end(), neighbour->content) ==
+           held.neighbours.end();
+  };
+  const auto named_end = now.all.begin() + static_cast<std::ptrdiff_t>(now.named);
+  if (std::any_of(now.all.begin(), named_end, is_new)) return false;
+  const auto new_count =
+      static_cast<std::size_t>(std::count_if(now.all.begin(), now.all.end(), is_new));
+  const bool is_same = new_count == 0 && now.all.size() == held.neighbours.size();
+  if (entry.renamed.contains(held.set) && !is_same) return false;
+  return 2 * new_count < now.all.size();
 }
 
 std::optional<LibraryVariant> Library::Wanted(const Entry& entry, const PrefaceRoots& roots,
@@ -56,17 +73,10 @@ std::optional<LibraryVariant> Library::Wanted(const Entry& entry, const PrefaceR
     if (held != nullptr && held->ready && held->root == wanted.root) return std::nullopt;
     return wanted;
   }
-  for (const Entry* neighbour : NeighboursOf(entry, roots)) {
-    wanted.neighbours.push_back(neighbour->content);
-  }
-  if (wanted.neighbours.empty()) return std::nullopt;
-  if (held != nullptr && held->ready) {
-    // Another order is not worth preparing again.
-    std::vector<ContentKey> a = held->neighbours, b = wanted.neighbours;
-    std::sort(a.begin(), a.end());
-    std::sort(b.begin(), b.end());
-    if (a == b) return std::nullopt;
-  }
+  const Neighbours now = NeighboursOf(entry, roots);
+  if (now.all.empty()) return std::nullopt;
+  if (held != nullptr && held->ready && NearStands(entry, *held, now)) return std::nullopt;
+  for (const Entry* neighbour : now.all) wanted.neighbours.push_back(neighbour->content);
   return wanted;
 }
 
@@ -82,6 +92,7 @@ LibraryWork Library::MakeWork(const Entry& entry, const PrefaceRoots& roots,
   work.content = entry.content;
   work.name = entry.document.name;
   work.tokens = entry.document.tokens;
+  work.related = entry.document.related;
   if (variant.root.kind == RootKind::kNear) {
     std::vector<TokenList> neighbours;
     for (const ContentKey& content : variant.neighbours) {
@@ -168,6 +179,10 @@ Status Library::Finish(const LibraryWork& work) {
     variants.back().ready = true;
     KVC_RETURN_IF_ERROR(Replace(std::move(record)));
   }
+  MutexLock lock(mutex_);
+  Entry* const entry = FindEntry(work.document);
+  const bool is_near = made.root.kind == RootKind::kNear;
+  if (is_near && entry->document.related == work.related) entry->renamed.erase(made.set);
   return Status();
 }
 
