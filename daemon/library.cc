@@ -99,6 +99,14 @@ void Library::Insert(LibraryDocument document) {
   order_.emplace(entry.turn, key);
   by_content_[entry.content].insert(key);
   RememberKeys(entry);
+  Touch(entry);
+  last_text_change_ = last_change_;
+}
+
+void Library::Touch(Entry& entry) {
+  changes_.erase(entry.change);
+  entry.change = ++last_change_;
+  changes_.emplace(entry.change, entry.document.document);
 }
 
 void Library::Erase(const DocumentKey& key) {
@@ -106,6 +114,8 @@ void Library::Erase(const DocumentKey& key) {
   if (found == entries_.end()) return;
   const Entry& entry = found->second;
   order_.erase(entry.turn);
+  changes_.erase(entry.change);
+  last_text_change_ = ++last_change_;
   const auto equals = by_content_.find(entry.content);
   equals->second.erase(key);
   if (equals->second.empty()) by_content_.erase(equals);
@@ -130,6 +140,7 @@ Status Library::Replace(LibraryDocument document) {
   document.neighbours = entry->document.neighbours;
   entry->document = std::move(document);
   RememberKeys(*entry);
+  Touch(*entry);
   return Status();
 }
 
@@ -179,6 +190,7 @@ Result<Library::PutOutcome> Library::Put(std::string name, TokenList tokens,
       for (const LibraryVariant& variant : entry->document.variants) {
         if (variant.root.kind == RootKind::kNear) entry->renamed.insert(variant.set);
       }
+      Touch(*entry);
     }
     outcome.document = std::move(*before);
     outcome.document.tokens.clear();

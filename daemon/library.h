@@ -137,7 +137,7 @@ class Library {
   Status CheckCurrent(const LibraryWork& work) const;
   // The blocks are stored: makes the variant ready, unless CheckCurrent() refuses. Blocks.
   Status Finish(const LibraryWork& work);
-  LibraryCounts Count(const PrefaceRoots& roots, std::uint32_t context_tokens) const;
+  LibraryCounts Count(const PrefaceRoots& roots, std::uint32_t context_tokens);
 
   // As the first session opened it: of what the fingerprint does not name (the context), another
   // session's may differ.
@@ -147,9 +147,10 @@ class Library {
   struct Entry {
     LibraryDocument document;
     ContentKey content;
-    std::uint64_t turn = 0;  // in order_
-    bool is_dirty = false;   // counts that the record on disk has not
-    bool is_due = false;     // and that are worth writing
+    std::uint64_t turn = 0;    // in order_
+    std::uint64_t change = 0;  // in changes_
+    bool is_dirty = false;     // counts that the record on disk has not
+    bool is_due = false;       // and that are worth writing
     // Preface sets whose `near` was made for other names in `related`. Not in the record: after a
     // restart a name that was taken away counts like a neighbour that is used less.
     std::set<RootId> renamed;
@@ -167,6 +168,8 @@ class Library {
   void Insert(LibraryDocument document) REQUIRES(mutex_);
   void Erase(const DocumentKey& key) REQUIRES(mutex_);
   void RememberKeys(Entry& entry) REQUIRES(mutex_);
+  // To be called after whatever may make work of the entry.
+  void Touch(Entry& entry) REQUIRES(mutex_);
   Entry* FindEntry(const DocumentKey& key) REQUIRES(mutex_);
   const Entry* FindEntry(const DocumentKey& key) const REQUIRES(mutex_);
   // Blocks of `near` variants that were made behind that text, which is gone.
@@ -190,6 +193,16 @@ class Library {
   std::optional<LibraryVariant> Wanted(const Entry& entry, const PrefaceRoots& roots,
                                        std::uint32_t context_tokens, RootKind kind) const
       REQUIRES(mutex_);
+  // All that decides what a kind is wanted of: its root, the set, how many neighbours and how many
+  // tokens of a document fit.
+  using Scan = std::tuple<RootKind, RootId, RootId, std::size_t, std::uint32_t>;
+  static Scan ScanOf(const PrefaceRoots& roots, std::uint32_t context_tokens, RootKind kind);
+  // Calls visit(entry), in the order of turns, for every entry that may want the kind, until it
+  // returns false.
+  template <typename Visit>
+  void ForUnsettled(const Scan& scan, Visit visit) REQUIRES(mutex_);
+  // No entry wants the kind now, but these.
+  void Settle(const Scan& scan, const std::vector<Entry*>& wanting) REQUIRES(mutex_);
   static Claim ClaimOf(const Entry& entry, const LibraryVariant& variant);
   LibraryWork MakeWork(const Entry& entry, const PrefaceRoots& roots, LibraryVariant variant) const
       REQUIRES(mutex_);
@@ -205,6 +218,13 @@ class Library {
   std::unordered_map<DocumentKey, Entry> entries_ GUARDED_BY(mutex_);
   std::map<std::uint64_t, DocumentKey> order_ GUARDED_BY(mutex_);  // by turn
   std::uint64_t next_turn_ GUARDED_BY(mutex_) = 0;
+  // The entries by when they last changed, so that asking again for work looks at those only: as
+  // long as a library is scanned, plans on the event loop wait for mutex_.
+  std::map<std::uint64_t, DocumentKey> changes_ GUARDED_BY(mutex_);
+  std::uint64_t last_change_ GUARDED_BY(mutex_) = 0;
+  std::uint64_t last_text_change_ GUARDED_BY(mutex_) = 0;  // one came or went: neighbours of others
+  // Up to which change nothing wants the kind.
+  std::map<Scan, std::uint64_t> settled_ GUARDED_BY(mutex_);
   // By key, so that one of several with equal text is always the same.
   std::unordered_map<ContentKey, std::set<DocumentKey>> by_content_ GUARDED_BY(mutex_);
   std::set<Claim> claims_ GUARDED_BY(mutex_);

@@ -62,6 +62,7 @@ void Library::Forget(const ContentKey& content, const ChainRoot& root) {
       if (variant.root == root) variant.ready = false;
     }
     RememberKeys(*entry);
+    Touch(*entry);
   }
 }
 
@@ -81,6 +82,7 @@ bool Library::CountTogether(std::span<const ContentKey> contents) {
       entry->is_dirty = true;
       entry->is_due = entry->document.CountTogether(b) || entry->is_due;
     }
+    if (documents.size() > 1) Touch(*entry);
     is_due = is_due || entry->is_due;
   }
   return is_due;

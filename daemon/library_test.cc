@@ -6,6 +6,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <numeric>
+#include <random>
+
 #include "base/bytes.h"
 #include "daemon/plan_maker.h"
 #include "daemon/work_upload.h"
@@ -315,6 +318,69 @@ TEST_F(LibraryNearTest, NamesThatChangeWhileItIsMadeAreNotForgotten) {
   library_->Release(*work, true);
   ASSERT_TRUE(Wanted());
   EXPECT_EQ(Wanted()->variant.neighbours.size(), 1u);
+}
+
+// Whoever asks with a context that nobody asked with before has everything looked at.
+TEST_F(LibraryNearTest, AskingAgainFindsTheWorkThatLookingAtEverythingFinds) {
+  constexpr unsigned kSeed = 1;
+  SCOPED_TRACE("seed " + std::to_string(kSeed));
+  std::mt19937 random(kSeed);
+  const auto below = [&](std::size_t n) { return static_cast<std::size_t>(random() % n); };
+  std::vector<LibraryWork> claimed;
+  std::uint32_t new_context = kContext;
+  std::vector<TokenId> texts(20);  // of n0, n1, ...: some are equal later
+  std::iota(texts.begin(), texts.end(), 0);
+  const auto text_of = [&](std::size_t i) { return Text(10, texts[i]); };
+  for (int step = 0; step < 3000; ++step) {
+    const std::size_t i = below(20);
+    const std::string name = "n" + std::to_string(i);
+    switch (below(8)) {
+      case 0:
+        if (below(10) == 0) texts[i] = static_cast<TokenId>(below(30));
+        ASSERT_TRUE(library_->Put(name, text_of(i), {}));
+        break;
+      case 1:
+        ASSERT_TRUE(library_->Put(name, text_of(i), {"n" + std::to_string(below(20))}));
+        break;
+      case 2:
+        if (below(10) != 0) break;
+        ASSERT_TRUE(library_->Remove(name));
+        break;
+      case 3: {
+        std::vector<ContentKey> contents;
+        for (int j = 0; j < 4; ++j) {
+          contents.push_back(model_->hasher.ContentKeyOf(text_of(below(20))));
+        }
+        library_->CountTogether(contents);
+        break;
+      }
+      case 4:
+        library_->Forget(model_->hasher.ContentKeyOf(text_of(i)), roots_->Root(RootKind::kSystem));
+        break;
+      case 5:
+        if (claimed.empty()) break;
+        library_->Release(claimed.back(), false);
+        claimed.pop_back();
+        break;
+      default:
+        if (claimed.empty()) break;
+        static_cast<void>(library_->Finish(claimed.front()));
+        library_->Release(claimed.front(), true);
+        claimed.erase(claimed.begin());
+    }
+    // First: looking at everything finds for others, too.
+    const auto pending = library_->Count(*roots_, kContext).pending;
+    ASSERT_EQ(pending, library_->Count(*roots_, ++new_context).pending) << "step " << step;
+    if (claimed.size() > 3) continue;
+    auto work = library_->NextWork(*roots_, kContext, kPreparedVariants);
+    if (work) library_->Release(*work, true);
+    const auto expected = library_->NextWork(*roots_, ++new_context, kPreparedVariants);
+    ASSERT_EQ(work.has_value(), expected.has_value()) << "step " << step;
+    if (!work) continue;
+    ASSERT_EQ(work->claim, expected->claim) << "step " << step;
+    ASSERT_EQ(work->name, expected->name) << "step " << step;
+    claimed.push_back(std::move(*work));
+  }
 }
 
 TEST_F(LibraryTest, WorkThatIsGivenBackGoesToTheEndOfTheQueue) {

@@ -13,6 +13,11 @@ namespace {
 constexpr RootKind kOrder[] = {RootKind::kSystem, RootKind::kSink, RootKind::kWarm, RootKind::kMean,
                                RootKind::kNear};
 
+// What a library remembers of its scans; past that it forgets all, and looks at everything again.
+constexpr std::size_t kMaxScans = 256;
+// Entries that still want something may be many; then looking at them again is cheaper.
+constexpr std::size_t kMaxWanting = 256;
+
 }  // namespace
 
 Library::Neighbours Library::NeighboursOf(const Entry& entry, const PrefaceRoots& roots) const {
@@ -80,6 +85,45 @@ std::optional<LibraryVariant> Library::Wanted(const Entry& entry, const PrefaceR
   return wanted;
 }
 
+Library::Scan Library::ScanOf(const PrefaceRoots& roots, std::uint32_t context_tokens,
+                              RootKind kind) {
+  const RootId root = kind == RootKind::kNear ? roots.id() : roots.Root(kind).id;
+  const std::size_t longest = roots.set().LongestTokens();
+  return {
+      kind, root, roots.id(), roots.NeighbourLimit(),
+      context_tokens - static_cast<std::uint32_t>(std::min<std::size_t>(longest, context_tokens))};
+}
+
+template <typename Visit>
+void Library::ForUnsettled(const Scan& scan, Visit visit) {
+  const auto found = settled_.find(scan);
+  std::uint64_t settled = found == settled_.end() ? 0 : found->second;
+  if (std::get<RootKind>(scan) == RootKind::kNear && settled < last_text_change_) settled = 0;
+  if (last_change_ - settled >= entries_.size()) {
+    for (const auto& [turn, key] : order_) {
+      Entry& entry = *FindEntry(key);
+      if (entry.change > settled && !visit(entry)) return;
+    }
+    return;
+  }
+  std::vector<Entry*> changed;
+  for (auto at = changes_.upper_bound(settled); at != changes_.end(); ++at) {
+    changed.push_back(FindEntry(at->second));
+  }
+  std::sort(changed.begin(), changed.end(),
+            [](const Entry* a, const Entry* b) { return a->turn < b->turn; });
+  for (Entry* const entry : changed) {
+    if (!visit(*entry)) return;
+  }
+}
+
+void Library::Settle(const Scan& scan, const std::vector<Entry*>& wanting) {
+  if (wanting.size() > kMaxWanting) return;
+  if (settled_.size() >= kMaxScans) settled_.clear();
+  settled_[scan] = last_change_;
+  for (Entry* const entry : wanting) Touch(*entry);
+}
+
 Library::Claim Library::ClaimOf(const Entry& entry, const LibraryVariant& variant) {
   // Of equal texts only one is prepared at a time: their blocks may have the same keys.
   return {entry.content, variant.root.kind, variant.set};
@@ -118,14 +162,24 @@ std::optional<LibraryWork> Library::NextWork(const PrefaceRoots& roots,
   MutexLock lock(mutex_);
   for (const RootKind kind : kOrder) {
     if ((wanted & MaskOf(kind)) == 0) continue;
-    for (const auto& [turn, key] : order_) {
-      const Entry& entry = *FindEntry(key);
+    const Scan scan = ScanOf(roots, context_tokens, kind);
+    std::optional<LibraryWork> work;
+    std::vector<Entry*> claimed;
+    ForUnsettled(scan, [&](Entry& entry) REQUIRES(mutex_) {
       std::optional<LibraryVariant> variant = Wanted(entry, roots, context_tokens, kind);
-      if (!variant || claims_.contains(ClaimOf(entry, *variant))) continue;
-      LibraryWork work = MakeWork(entry, roots, std::move(*variant));
-      claims_.insert(work.claim);
+      if (!variant) return true;
+      if (claims_.contains(ClaimOf(entry, *variant))) {
+        claimed.push_back(&entry);
+        return true;
+      }
+      work = MakeWork(entry, roots, std::move(*variant));
+      return false;
+    });
+    if (work) {
+      claims_.insert(work->claim);
       return work;
     }
+    Settle(scan, claimed);
   }
   return std::nullopt;
 }
@@ -186,7 +240,7 @@ Status Library::Finish(const LibraryWork& work) {
   return Status();
 }
 
-LibraryCounts Library::Count(const PrefaceRoots& roots, std::uint32_t context_tokens) const {
+LibraryCounts Library::Count(const PrefaceRoots& roots, std::uint32_t context_tokens) {
   MutexLock lock(mutex_);
   LibraryCounts counts;
   counts.documents = static_cast<std::uint32_t>(entries_.size());
@@ -197,11 +251,19 @@ LibraryCounts Library::Count(const PrefaceRoots& roots, std::uint32_t context_to
       ++counts.ready[static_cast<std::size_t>(variant.root.kind)];
       counts.prepare_us += variant.prepare_us;
     }
-    for (const RootKind kind : kOrder) {
-      if ((kPreparedVariants & MaskOf(kind)) == 0) continue;
-      const bool is_first =
-          kind == RootKind::kNear || key == *by_content_.at(entry.content).begin();
-      if (is_first && Wanted(entry, roots, context_tokens, kind)) ++counts.pending;
+  }
+  for (const RootKind kind : kOrder) {
+    if ((kPreparedVariants & MaskOf(kind)) == 0) continue;
+    const Scan scan = ScanOf(roots, context_tokens, kind);
+    std::vector<Entry*> wanting;
+    ForUnsettled(scan, [&](Entry& entry) REQUIRES(mutex_) {
+      if (Wanted(entry, roots, context_tokens, kind)) wanting.push_back(&entry);
+      return true;
+    });
+    Settle(scan, wanting);
+    for (const Entry* const entry : wanting) {
+      const DocumentKey& first = *by_content_.at(entry->content).begin();
+      if (kind == RootKind::kNear || entry->document.document == first) ++counts.pending;
     }
   }
   for (const Claim& claim : claims_) {
