@@ -87,11 +87,6 @@ Status ReadChunks(rpc::PlanRequest::Reader reader, PromptRequest& request) {
   KVC_RETURN_IF_ERROR(CheckVariants(reader.getVariants()));
   request.variants = reader.getVariants();
   request.compose.min_chunk_rows = reader.getMinChunkRows();
-  const double share = reader.getRecomputeShare();
-  if (!(share >= 0 && share <= 1)) {
-    return InvalidArgument("recomputeShare is " + std::to_string(share) + "; the limit is 0 to 1");
-  }
-  request.compose.recompute_share = share;
   return Status();
 }
 
@@ -247,6 +242,12 @@ Result<PromptRequest> ReadPlanRequest(rpc::PlanRequest::Reader reader,
         InvalidArgument("maxStaleShare is " + std::to_string(share) + "; the limit is 0 to 1"));
   }
   request.edit.max_stale_share = share;
+  const double recomputed = reader.getRecomputeShare();
+  if (!(recomputed >= 0 && recomputed <= 1)) {
+    return Fail(InvalidArgument("recomputeShare is " + std::to_string(recomputed) +
+                                "; the limit is 0 to 1"));
+  }
+  request.compose.recompute_share = recomputed;
   KVC_FAIL_IF_ERROR(ReadChunks(reader, request));
   return request;
 }
