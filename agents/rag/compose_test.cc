@@ -45,6 +45,16 @@ TEST_F(Compose, EveryRuleRunsWithinItsBudget) {
   }
 }
 
+// Gate 6: a rule that coins beat is worth nothing.
+TEST_F(Compose, DesignBeatsRandomRowsAtTheSameChargedBudget) {
+  double coins = 0;
+  constexpr int kSeeds = 5;
+  for (std::uint64_t seed = 1; seed <= kSeeds; ++seed) {
+    coins += KlOf({"random", 0.3, true, seed}) / kSeeds;
+  }
+  EXPECT_LT(KlOf({"design", 0.3, true, 1}), coins);
+}
+
 TEST_F(Compose, CompletionIsDeterministicAndLeavesStoredRowsAlone) {
   const std::vector<std::byte> planes = chunks_[0].planes;
   Composer composer = MakeComposer();

@@ -38,6 +38,13 @@ Json MedianOrNull(const std::vector<double>& values) {
   return values.empty() ? Json() : Json(Median(values));
 }
 
+// After how many prompts preparation has paid for itself, by medians; null where it never does.
+Json PaidAfter(const std::vector<double>& prepare, const std::vector<double>& full,
+               const std::vector<double>& ttft) {
+  if (prepare.empty() || ttft.empty() || Median(ttft) >= Median(full)) return Json();
+  return Median(prepare) / (Median(full) - Median(ttft));
+}
+
 // 1 − Σ kl ÷ Σ base.
 double Recovered(const std::vector<double>& kl, const std::vector<double>& base) {
   double sum = 0, base_sum = 0;
@@ -155,6 +162,7 @@ Json RowOf(const std::string& name, const Group& group, const FidelityKey& key,
           {"stall_ms_total", MedianOrNull(stall)},
           {"faster", MedianOrNull(ratio)},
           {"prep_ms", MedianOrNull(prepare)},
+          {"prep_paid_after", PaidAfter(prepare, full, ttft)},
           {"timed_cases", ttft.size()},
           {"cases", kl.size()}};
 }
@@ -187,9 +195,9 @@ std::string FidelityTable(const Json& rows) {
   std::string table;
   char line[256];
   std::snprintf(line, sizeof line,
-                "%-16s %-8s %-17s %-5s %6s %7s %9s %6s %7s %22s %10s %6s %8s %5s\n", "setting",
+                "%-16s %-8s %-17s %-5s %6s %7s %9s %6s %7s %22s %10s %6s %8s %5s %5s\n", "setting",
                 "variant", "rule", "compl", "budget", "charged", "KL", "top-1", "cosine",
-                "recovered, 90 %", "of system", "faster", "stall ms", "cases");
+                "recovered, 90 %", "of system", "faster", "stall ms", "paid", "cases");
   table += line;
   for (const Json& row : rows) {
     const auto number = [&](const char* field) { return row.at(field).get<double>(); };
@@ -199,13 +207,13 @@ std::string FidelityTable(const Json& rows) {
     std::snprintf(
         line, sizeof line,
         "%-16s %-8s %-17s %-5s %6.2f %7.3f %9.4f %6.3f %7.4f %6.3f %7.3f,%6.3f %10.3f %6s "
-        "%8s %5zu\n",
+        "%8s %5s %5zu\n",
         row.at("setting").get<std::string>().c_str(), row.at("variant").get<std::string>().c_str(),
         row.at("rule").get<std::string>().c_str(), row.at("completion").get<bool>() ? "on" : "-",
         number("budget"), number("charged"), number("kl"), number("top1"), number("cosine"),
         number("recovered"), number("recovered_low"), number("recovered_high"),
         number("recovered_system"), timed("faster").c_str(), timed("stall_ms_total").c_str(),
-        row.at("cases").get<std::size_t>());
+        timed("prep_paid_after").c_str(), row.at("cases").get<std::size_t>());
     table += line;
   }
   return table;

@@ -23,6 +23,9 @@ nlohmann::json FidelityRows(const std::vector<nlohmann::json>& lines, std::uint6
 // The same for people.
 std::string FidelityTable(const nlohmann::json& rows);
 
+// A row's "prep_paid_after" is how many prompts it takes until the variant's preparation, of all
+// chunks of a prompt, has been saved in times to first token.
+
 // What could not be measured and why, for people: a line for each; empty where nothing was refused.
 std::string RefusedRows(const std::vector<nlohmann::json>& lines);
 

@@ -61,6 +61,14 @@ TEST(FidelityRows, WhatPreparingTookIsOfWhicheverRunPrepared) {
   EXPECT_DOUBLE_EQ(RowNamed(FidelityRows({first, second}, 1), "query", "mean").at("prep_ms"), 70);
 }
 
+TEST(FidelityRows, PreparationIsPaidAfterSoManyPrompts) {
+  Json line = Line("a", 1, 1, 0.4, true);  // 50 ms in full, 10 composed
+  line["prep_ms"] = {{"mean", 120.0}};
+  EXPECT_DOUBLE_EQ(RowNamed(FidelityRows({line}, 1), "query", "mean").at("prep_paid_after"), 3);
+  line["full_ms"] = 10.0;
+  EXPECT_TRUE(RowNamed(FidelityRows({line}, 1), "query", "mean").at("prep_paid_after").is_null());
+}
+
 TEST(FidelityRows, TimesComeFromTimedCasesOnly) {
   Json rows = FidelityRows({Line("a", 1, 1, 0.4)}, 1);
   EXPECT_TRUE(RowNamed(rows, "query", "mean").at("ttft_ms").is_null());

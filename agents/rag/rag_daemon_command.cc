@@ -94,7 +94,7 @@ Json ToJson(const DaemonCase& one, const RagSession::Options& options, const Rag
     chunks.push_back({{"variant", RootKindName(chunk.variant)},
                       {"root", chunk.root},
                       {"document", chunk.document},
-                      {"deviation", chunk.deviation}});
+                      {"deviation", chunk.deviation ? Json(*chunk.deviation) : Json()}});
   }
   return {{"setting", "daemon"},
           {"id", one.id},

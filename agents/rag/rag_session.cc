@@ -155,7 +155,7 @@ Status RagSession::CarryOut(std::span<const TokenId> prompt,
     report.completion = compose.completion;
     for (const std::uint32_t index : parts.chunk_indices) {
       const PlannedChunk& planned = plan_->chunks[index];
-      report.chunks[index] = {planned.variant, planned.root, planned.document, 0};
+      report.chunks[index] = {planned.variant, planned.root, planned.document, std::nullopt};
     }
     KVC_RETURN_IF_ERROR(RunComposed(prompt, chunks.back().end, std::move(parts), compose, report));
   }

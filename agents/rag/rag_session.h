@@ -36,9 +36,9 @@ struct RagReport {
   double charged = 0;  // budget, as it was spent
   std::optional<BudgetChoice> budget_auto;
   struct Chunk {
-    RootKind variant = RootKind::kEmpty;  // that was used; kEmpty: its rows were computed or exact
-    std::string root, document;           // as in PlannedChunk
-    double deviation = 0;                 // see ComposeReport
+    RootKind variant = RootKind::kEmpty;   // that was used; kEmpty: its rows were computed or exact
+    std::string root, document;            // as in PlannedChunk
+    std::optional<double> deviation = {};  // see ComposeReport; none where nothing was corrected
   };
   std::vector<Chunk> chunks;  // one for each of the request's
   bool completion = false;    // residual; where it is off, a rule's own may have corrected

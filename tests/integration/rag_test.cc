@@ -295,7 +295,7 @@ TEST_F(RagTest, ADocumentIsComputedThenServedFromSystemThenFromMean) {
   for (std::size_t i = 0; i < 3; ++i) {
     EXPECT_EQ(mean.chunks[i].variant, RootKind::kMean);
     EXPECT_EQ(mean.chunks[i].document, "doc" + std::to_string(i));
-    EXPECT_GT(mean.chunks[i].deviation, 0);
+    EXPECT_GT(mean.chunks[i].deviation.value_or(0), 0);
   }
   EXPECT_LT(KlOf(prompt), 0.1);
 }
@@ -337,7 +337,7 @@ TEST_F(PreparedRagTest, WhatComesFromTheDaemonIsWhatTheEngineMakesAlone) {
   EXPECT_EQ(report.recomputed, wanted->recomputed);
   EXPECT_EQ(report.corrected_rows, wanted->corrected_rows);
   for (std::size_t i = 0; i < 2; ++i) {
-    EXPECT_NEAR(report.chunks[i].deviation, wanted->deviation[i], 1e-3);
+    EXPECT_NEAR(report.chunks[i].deviation.value_or(0), wanted->deviation[i], 1e-3);
   }
   EXPECT_LT(KlDivergence(logits, Logits()), 1e-6);
 }
