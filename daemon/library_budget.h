@@ -28,6 +28,7 @@ class LibraryBudget {
   explicit LibraryBudget(const LibraryLimits& limits = {}) : limits_(limits) {}
   LibraryBudget(const LibraryBudget&) = delete;
   LibraryBudget& operator=(const LibraryBudget&) = delete;
+  ~LibraryBudget() = default;
 
   Room RoomFor(const DomainId& domain, std::uint64_t tokens) const EXCLUDES(mutex_);
   // kExhausted: they do not fit, and nothing was taken.
