@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "base/bytes.h"
+#include "daemon/model_testing.h"
 
 namespace kvcommons {
 namespace {
@@ -22,21 +23,7 @@ class LibraryRegistryTest : public testing::Test {
 
   // Models of different names have libraries of their own.
   std::shared_ptr<const OpenedModel> Model(std::uint64_t uid, const std::string& name = "a") {
-    ModelProfile profile;
-    profile.numeric_class = name;
-    profile.layer_count = 1;
-    profile.kv_head_count = 1;
-    profile.head_dim = 8;
-    profile.rotary_dim = 8;
-    profile.block_tokens = 16;
-    profile.context_tokens = 1000;
-    profile.vocabulary_size = 1000;
-    profile.omega = {1, 0.5f, 0.25f, 0.125f};
-    GateReport gate;
-    gate.passed = true;
-    const Tenant tenant = TenantOfUid(uid);
-    return std::make_shared<const OpenedModel>(tenant, profile, gate,
-                                               store_->SecretOf(tenant.domain).value());
+    return SmallModel(*store_, uid, 1000, name);
   }
 
   std::shared_ptr<Library> Open(std::uint64_t uid, const std::string& name = "a") {

@@ -10,6 +10,7 @@
 #include <random>
 
 #include "base/bytes.h"
+#include "daemon/model_testing.h"
 #include "daemon/plan_maker.h"
 #include "daemon/work_upload.h"
 
@@ -27,22 +28,7 @@ class LibraryTest : public testing::Test {
     options.arena_bytes = 64 * kMiB;
     options.clock = &clock_;
     store_ = Store::Open(std::move(options)).value();
-    ModelProfile profile;
-    profile.name = "test";
-    profile.numeric_class = "test/1";
-    profile.layer_count = 1;
-    profile.kv_head_count = 1;
-    profile.head_dim = 8;
-    profile.rotary_dim = 8;
-    profile.block_tokens = 16;
-    profile.context_tokens = kContext;
-    profile.vocabulary_size = 1000;
-    profile.omega = {1, 0.5f, 0.25f, 0.125f};
-    GateReport gate;
-    gate.passed = true;
-    const Tenant tenant = TenantOfUid(1);
-    model_ = std::make_shared<const OpenedModel>(tenant, profile, gate,
-                                                 store_->SecretOf(tenant.domain).value());
+    model_ = SmallModel(*store_, 1, kContext);
     PrefaceSet set;
     set.system_tokens = {1, 2};
     set.prefaces = 2;
