@@ -185,6 +185,17 @@ class ClientImpl final : public Client {
     });
   }
 
+  Result<bool> ResetQuality(const std::string& fingerprint, const std::string& rule) override {
+    return connection_->Guarded("resetQuality", [&]() -> Result<bool> {
+      auto request = session().resetQualityRequest();
+      request.setFingerprint(fingerprint);
+      request.setRule(rule);
+      auto response = connection_->Await(request.send());
+      if (response.hasError()) return Fail(StatusOf(response.getError()));
+      return response.getWasKnown();
+    });
+  }
+
   Status Flush() override {
     return ToStatus(connection_->Guarded("flush", [&]() -> Result<void> {
       auto response = connection_->Await(session().flushRequest().send());

@@ -215,6 +215,9 @@ class Client {
   // Texts of the tenant's libraries, of all models and prefaces.
   virtual Result<std::vector<LibraryListing>> ListLibrary(std::uint32_t limit) = 0;
   virtual Result<bool> Remove(const std::string& key) = 0;
+  // As ModelHandle::ResetQuality, without opening the model: by its fingerprint, 32 hex digits as
+  // in Stats(). False: nothing was reported of it.
+  virtual Result<bool> ResetQuality(const std::string& fingerprint, const std::string& rule) = 0;
   virtual Status Flush() = 0;
   struct VerifyReport {
     std::uint64_t checked = 0, bad = 0, bytes = 0;

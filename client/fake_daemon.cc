@@ -29,6 +29,7 @@ struct FakeDaemon::State {
   mutable std::condition_variable changed;
   kj::Own<kj::CrossThreadPromiseFulfiller<void>> stop;  // set before the constructor returns
   std::vector<SeenCommit> commits;
+  std::vector<std::string> resets;
   int slab_requests = 0;
   int staging_requests = 0;
   int live_plans = 0;
@@ -306,6 +307,15 @@ class SessionServer final : public rpc::Session::Server {
     FillLibraryDocument(documents[0].initDocument());
     return kj::READY_NOW;
   }
+  kj::Promise<void> resetQuality(ResetQualityContext context) override {
+    const auto params = context.getParams();
+    std::lock_guard lock(state_.mutex);
+    state_.resets.push_back(std::string(params.getFingerprint().cStr()) + " " +
+                            params.getRule().cStr());
+    context.getResults().setWasKnown(true);
+    return kj::READY_NOW;
+  }
+
   kj::Promise<void> remove(RemoveContext context) override {
     const auto key = context.getParams().getKey();
     context.getResults().setRemoved(key == "00112233445566778899aabbccddeeff" ||
@@ -409,6 +419,10 @@ FakeDaemon::~FakeDaemon() {
 std::vector<FakeDaemon::SeenCommit> FakeDaemon::Commits() const {
   std::lock_guard lock(state_->mutex);
   return state_->commits;
+}
+std::vector<std::string> FakeDaemon::Resets() const {
+  std::lock_guard lock(state_->mutex);
+  return state_->resets;
 }
 int FakeDaemon::SlabRequests() const {
   std::lock_guard lock(state_->mutex);

@@ -62,6 +62,7 @@ class FakeDaemon {
   }
 
   std::vector<SeenCommit> Commits() const;
+  std::vector<std::string> Resets() const;  // of rules: "fingerprint rule"
   int SlabRequests() const;
   int StagingRequests() const;
   int LivePlans() const;

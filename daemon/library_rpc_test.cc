@@ -586,39 +586,6 @@ TEST_F(LibraryRpcTest, AnEvictedVariantIsPreparedAgain) {
             "canonical_mean 40, between_chunks 9");
 }
 
-TEST_F(LibraryRpcTest, ARuleWhoseCanaryFailsIsSwitchedOffCountedAndReset) {
-  TestDaemon daemon;
-  TestClient client(io_, daemon.socket());
-  auto model = client.OpenModel(shape_);
-  const auto report = [&](double kl) {
-    auto request = model.reportQualityRequest();
-    request.setRule("design");
-    request.setKl(kl);
-    request.setTop1(0.5);
-    return request.send().wait(io_.waitScope);
-  };
-  for (int i = 0; i < 15; ++i) EXPECT_TRUE(report(0.5).getQuality().getEnabled());
-  const auto off = report(0.5);
-  EXPECT_FALSE(off.getQuality().getEnabled());
-  EXPECT_EQ(off.getQuality().getSamples(), 16u);
-  EXPECT_THAT(off.getQuality().getReason().cStr(),
-              ::testing::HasSubstr("the limit is 0.250000 (canary_kl_max)"));
-  EXPECT_EQ(CodeOf(report(-1)), Code::kInvalidArgument);
-  const std::string stats =
-      client.Session().statsRequest().send().wait(io_.waitScope).getJson().cStr();
-  EXPECT_THAT(stats, ::testing::HasSubstr(R"("rule":"design","samples":16,"mean_kl":0.5)"));
-  const std::string metrics =
-      daemon.get().metrics().Text(daemon.get().store().GetStats(), daemon.get().quality());
-  EXPECT_THAT(metrics, ::testing::HasSubstr("kvcommons_quality_switched_off_total 1\n"));
-  EXPECT_THAT(metrics, ::testing::HasSubstr("rule=\"design\"} 0.5\n"));
-  auto reset = model.resetQualityRequest();
-  reset.setRule("design");
-  EXPECT_EQ(MessageOf(reset.send().wait(io_.waitScope)), "");
-  auto ask = model.qualityRequest();
-  ask.setRule("design");
-  EXPECT_TRUE(ask.send().wait(io_.waitScope).getQuality().getEnabled());
-}
-
 TEST_F(LibraryRpcTest, PreparationAndCanonicalRowsAreCounted) {
   TestDaemon daemon;
   TestClient client(io_, daemon.socket());

@@ -85,11 +85,10 @@ Result<QualityGate::Answer> QualityGate::Of(const QualityKey& key) const {
   return found == pairs_.end() ? Answer() : AnswerOf(found->second);
 }
 
-Status QualityGate::Reset(const QualityKey& key) {
-  KVC_RETURN_IF_ERROR(CheckRule(key.rule));
+Result<bool> QualityGate::Reset(const QualityKey& key) {
+  KVC_FAIL_IF_ERROR(CheckRule(key.rule));
   MutexLock lock(mutex_);
-  pairs_.erase(key);
-  return Status();
+  return pairs_.erase(key) > 0;
 }
 
 std::vector<QualityGate::Row> QualityGate::List(const DomainId& domain) const {

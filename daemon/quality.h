@@ -63,7 +63,8 @@ class QualityGate {
   Result<Answer> Report(const QualityKey& key, double kl, double top1);
   // A pair that nobody reported is enabled.
   Result<Answer> Of(const QualityKey& key) const;
-  Status Reset(const QualityKey& key);
+  // Forgets what was reported; false: nothing was.
+  Result<bool> Reset(const QualityKey& key);
   std::vector<Row> List(const DomainId& domain) const;
   std::vector<Total> Totals() const;
   std::uint64_t switched_off_count() const;

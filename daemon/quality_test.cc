@@ -53,7 +53,8 @@ TEST(QualityGateTest, ARuleThatIsOffStaysOffUntilItIsReset) {
   ReportMany(gate, Key(), 16, 1);
   EXPECT_FALSE(ReportMany(gate, Key(), 64, 0).enabled);
   EXPECT_EQ(gate.switched_off_count(), 1u);
-  ASSERT_TRUE(gate.Reset(Key()).ok());
+  EXPECT_TRUE(*gate.Reset(Key()));
+  EXPECT_FALSE(*gate.Reset(Key())) << "nothing is left to forget";
   EXPECT_TRUE(gate.Of(Key())->enabled);
   EXPECT_EQ(gate.Of(Key())->samples, 0u);
 }

@@ -210,9 +210,9 @@ class ModelServer final : public rpc::Model::Server {
 
   kj::Promise<void> resetQuality(ResetQualityContext context) override {
     const auto rule = context.getParams().getRule();
-    const Status reset = services().quality.Reset(
+    const auto reset = services().quality.Reset(
         {model_->tenant.domain, model_->fingerprint, {rule.begin(), rule.size()}});
-    if (!reset.ok()) return Refuse(context, reset);
+    if (!reset) return Refuse(context, reset.error());
     return kj::READY_NOW;
   }
 

@@ -212,6 +212,19 @@ class SessionServer final : public rpc::Session::Server {
         });
   }
 
+  kj::Promise<void> resetQuality(ResetQualityContext context) override {
+    const auto fingerprint = context.getParams().getFingerprint();
+    const auto bytes = ParseKey({fingerprint.begin(), fingerprint.size()});
+    if (!bytes) return Refuse(context, bytes.error());
+    const auto rule = context.getParams().getRule();
+    QualityKey key{domain(), {}, {rule.begin(), rule.size()}};
+    key.fingerprint.bytes = *bytes;
+    const auto was_known = services().quality.Reset(key);
+    if (!was_known) return Refuse(context, was_known.error());
+    context.getResults().setWasKnown(*was_known);
+    return kj::READY_NOW;
+  }
+
   kj::Promise<void> flush(FlushContext context) override {
     return services()
         .workers.Run([&store = services().store] { return store.Flush(); })

@@ -55,6 +55,8 @@ interface Session {
   verify @8 () -> (error :Error, checked :UInt64, bad :UInt64, bytes :UInt64);
   # Library documents of the tenant, of all models and prefaces; `remove` takes their keys, too.
   listLibrary @9 (limit :UInt32) -> (error :Error, documents :List(LibraryInfo));
+  # As Model.resetQuality, without opening the model: its fingerprint as `stats` spells it, 32 hex digits.
+  resetQuality @10 (fingerprint :Text, rule :Text) -> (error :Error, wasKnown :Bool);
 }
 
 interface Memory {}   # carries a file descriptor and keeps its memory alive

@@ -142,8 +142,9 @@ Status RagSession::CarryOut(std::span<const TokenId> prompt,
     const auto quality = model_->QualityOf(QualityName(compose.rule, compose.completion));
     if (!quality) return quality.error();
     if (!quality->enabled) {
-      report.not_composed = "rule " + QualityName(compose.rule, compose.completion) +
-                            " is switched off: " + quality->reason;
+      const std::string name = QualityName(compose.rule, compose.completion);
+      report.not_composed = "rule " + name + " is switched off: " + quality->reason +
+                            "; kvcommons quality reset " + name + " lets it go on";
       parts.chunks.clear();
     }
   }

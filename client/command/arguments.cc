@@ -101,6 +101,23 @@ std::optional<Arguments> ParseArguments(int argc, const char* const* argv, std::
                    "32 hexadecimal digits, as library ls prints them, or a text's name")
       ->type_name("KEY|TEXT")
       ->required();
+  CLI::App* const quality = app.add_subcommand(
+      "quality", "Approximate rules: how far from full prefill, and which are switched off");
+  quality->fallthrough();
+  quality->require_subcommand(1);
+  AddCommand(*quality, "ls", "Lists models and rules that engines reported on", Command::kQualityLs,
+             arguments);
+  AddCommand(*quality, "reset", "Lets a rule that was switched off go on, and forgets its reports",
+             Command::kQualityReset, arguments);
+  quality->get_subcommand("reset")
+      ->add_option("rule", arguments.key, "As quality ls prints it, for instance design-completion")
+      ->type_name("RULE")
+      ->required();
+  quality->get_subcommand("reset")
+      ->add_option("--model", arguments.model,
+                   "For this model only: 32 hexadecimal digits, as quality ls prints them. "
+                   "Default: for all")
+      ->type_name("KEY");
   CLI::App* const bench = app.get_subcommand("bench");
   const auto names = BenchNames();
   bench

@@ -30,7 +30,9 @@ enum class Command {
   kBench,
   kLibraryLs,
   kLibraryStatus,
-  kLibraryRemove
+  kLibraryRemove,
+  kQualityLs,
+  kQualityReset
 };
 
 struct Arguments {
@@ -39,7 +41,8 @@ struct Arguments {
   bool is_json = false;
   std::int64_t timeout_ms = 0;     // 0: the command's own
   std::uint32_t limit = 100;       // ls, library ls: blocks or texts at most
-  std::string key;                 // explain, rm, library rm
+  std::string key;                 // explain, rm, library rm; quality reset: the rule
+  std::string model;               // quality reset: a fingerprint; empty: of all models
   std::vector<std::string> names;  // bench; empty: all
   std::string scratch;             // bench: where plain files go
   std::string daemon_binary;       // bench: empty: kvcommonsd beside this program

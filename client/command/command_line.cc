@@ -52,6 +52,9 @@ int RunCommandLine(int argc, const char* const* argv, std::ostream& out, std::os
     case Command::kLibraryStatus:
     case Command::kLibraryRemove:
       return RunLibrary(context, **client);
+    case Command::kQualityLs:
+    case Command::kQualityReset:
+      return RunQuality(context, **client);
     case Command::kDoctor:
     case Command::kBench:
       break;

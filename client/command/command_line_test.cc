@@ -20,8 +20,8 @@ namespace {
 using nlohmann::json;
 using testing::HasSubstr;
 
-constexpr const char* kCommands[] = {"status", "stats", "ls", "explain", "verify",
-                                     "doctor", "flush", "rm", "bench",   "library"};
+constexpr const char* kCommands[] = {"status", "stats", "ls",    "explain", "verify", "doctor",
+                                     "flush",  "rm",    "bench", "library", "quality"};
 
 class CommandLineTest : public testing::Test {
  protected:
@@ -295,6 +295,51 @@ TEST_F(CommandLineTest, LibraryRmTakesANameOrAKey) {
   EXPECT_THAT(err_.str(), HasSubstr("no library has a text \"other.txt\""));
   EXPECT_EQ(RunThere({"library", "rm"}), kExitUsage);
   EXPECT_EQ(RunThere({"library"}), kExitUsage);
+}
+
+constexpr const char* kTwoModels =
+    R"({"tenant":{"quality":[
+        {"model":"aa","rule":"design","samples":16,"mean_kl":0.5,"mean_top1":0.25,"enabled":false,
+         "reason":"strayed"},
+        {"model":"aa","rule":"boundary","samples":3,"mean_kl":0.01,"mean_top1":1,"enabled":true},
+        {"model":"bb","rule":"design","samples":1,"mean_kl":0,"mean_top1":1,"enabled":true}]}})";
+
+TEST_F(CommandLineTest, QualityLsSaysWhatIsOffAndWhy) {
+  script_.stats_json = kTwoModels;
+  Start();
+  EXPECT_EQ(RunThere({"quality", "ls"}), kExitOk);
+  EXPECT_THAT(out_.str(), HasSubstr("off: strayed"));
+  EXPECT_THAT(out_.str(), HasSubstr("0.5000"));
+  EXPECT_EQ(RunThere({"--json", "quality", "ls"}), kExitOk);
+  EXPECT_EQ(json::parse(out_.str())[0]["reason"], "strayed");
+}
+
+TEST_F(CommandLineTest, QualityLsOfADaemonThatCountsOtherThingsIsEmpty) {
+  for (const char* stats : {"{}", R"({"tenant":{"quality":7}})", R"({"tenant":{"quality":[]}})"}) {
+    script_.stats_json = stats;
+    Start();
+    EXPECT_EQ(RunThere({"quality", "ls"}), kExitOk) << stats;
+    EXPECT_EQ(out_.str(), "No engine has reported on a rule.\n");
+    daemon_.reset();
+  }
+  script_.stats_json = R"({"tenant":{"quality":[7,{"rule":7,"mean_kl":"x"}]}})";
+  Start();
+  EXPECT_EQ(RunThere({"quality", "ls"}), kExitOk);
+  EXPECT_THAT(out_.str(), HasSubstr("unknown"));
+}
+
+TEST_F(CommandLineTest, QualityResetTakesARuleOfAllModelsOrOfOne) {
+  script_.stats_json = kTwoModels;
+  Start();
+  EXPECT_EQ(RunThere({"quality", "reset", "design", "--model", "bb"}), kExitOk);
+  EXPECT_EQ(out_.str(), "design goes on with model bb.\n");
+  EXPECT_EQ(RunThere({"quality", "reset", "design"}), kExitOk);
+  EXPECT_EQ(daemon_->Resets(), (std::vector<std::string>{"bb design", "aa design", "bb design"}));
+  EXPECT_EQ(RunThere({"quality", "reset", "boundary", "--model", "bb"}), kExitFailure);
+  EXPECT_THAT(err_.str(), HasSubstr("kvcommons quality ls lists them"));
+  EXPECT_EQ(RunThere({"quality", "reset"}), kExitUsage);
+  EXPECT_EQ(RunThere({"quality"}), kExitUsage);
+  EXPECT_EQ(daemon_->Resets().size(), 3u);
 }
 
 }  // namespace

@@ -23,6 +23,7 @@ int RunLs(const CommandContext& context, Client& client);
 int RunExplain(const CommandContext& context, Client& client);
 int RunRemove(const CommandContext& context, Client& client);
 int RunLibrary(const CommandContext& context, Client& client);
+int RunQuality(const CommandContext& context, Client& client);
 int RunVerify(const CommandContext& context, Client& client);
 int RunFlush(const CommandContext& context, Client& client);
 int RunDoctor(const CommandContext& context);  // connects itself: not connecting is a finding
