@@ -27,6 +27,7 @@
 #include <string_view>
 #include <vector>
 
+#include "agents/engine/chat_format.h"
 #include "align/cost_model.h"
 #include "align/gate.h"
 #include "align/model_profile.h"
@@ -148,6 +149,10 @@ class Engine {
                                                 bool parse_special) const = 0;
   virtual Result<std::string> Detokenize(std::span<const TokenId> tokens) const = 0;
   virtual bool EndsGeneration(TokenId token) const = 0;
+  // The model's chat format (`name` as in MakeChatFrame), and the token that its prompts begin
+  // with, where its vocabulary asks for one.
+  virtual Result<ChatFrame> FormatChat(std::string_view name, std::string_view system) const = 0;
+  virtual std::vector<TokenId> PromptBegin() const = 0;
 
   // Forgets all rows.
   virtual void Clear() = 0;

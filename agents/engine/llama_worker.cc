@@ -74,6 +74,15 @@ bool LlamaWorker::EndsGeneration(TokenId token) const {
          llama_vocab_is_eog(vocabulary_, token);
 }
 
+Result<ChatFrame> LlamaWorker::FormatChat(std::string_view name, std::string_view system) const {
+  return MakeChatFrame(llama_model_chat_template(model_.get(), nullptr), name, system);
+}
+
+std::vector<TokenId> LlamaWorker::PromptBegin() const {
+  if (!llama_vocab_get_add_bos(vocabulary_)) return {};
+  return {llama_vocab_bos(vocabulary_)};
+}
+
 Status LlamaWorker::CheckTokens(std::span<const TokenId> tokens, std::size_t offset) const {
   for (std::size_t i = 0; i < tokens.size(); ++i) {
     // llama.cpp would refuse these too, but with a number of its own and no place.

@@ -206,6 +206,19 @@ void AddBench(Program& program) {
   AddBenchFidelity(program, *bench);
 }
 
+void AddPromptOptions(CLI::App* command, kvcommons::PromptText& prompt) {
+  command
+      ->add_option("--system", prompt.system, "the application's system prompt; default: SmolLM2's")
+      ->type_name("TEXT");
+  command->add_option("--instruction", prompt.instruction, "what stands before the first passage")
+      ->type_name("TEXT");
+  command
+      ->add_option("--chat", prompt.chat,
+                   "chat format: auto (the model's), plain, or a name that llama.cpp has (chatml)")
+      ->capture_default_str()
+      ->type_name("NAME");
+}
+
 void AddFidelityOptions(CLI::App* command, kvcommons::FidelityOptions& fidelity) {
   command->add_option("--rule,--rules", fidelity.rules, "selection rules, with commas")
       ->delimiter(',')
@@ -236,6 +249,7 @@ void AddFidelityOptions(CLI::App* command, kvcommons::FidelityOptions& fidelity)
   command->add_option("--max-tokens", fidelity.forced_tokens, "tokens to compare on")
       ->capture_default_str()
       ->check(CLI::Range(1, 1024));
+  AddPromptOptions(command, fidelity.prompt);
   command->add_flag("--place-before", fidelity.place_before,
                     "place all rows before any pass, not layer by layer beside the first");
   command->add_flag("--answers", fidelity.answers, "also generate answers and give their F1");
@@ -308,6 +322,7 @@ void AddRag(Program& program) {
       if (is_daemon->count() == 0) return kvcommons::RunRagCommand(program.common, *rag);
       daemon->cases_path = rag->cases_path;
       daemon->cases_max = rag->cases_max;
+      daemon->prompt = rag->fidelity.prompt;
       daemon->rules = rag->fidelity.rules;
       daemon->budgets = rag->fidelity.budgets;
       daemon->completion = rag->fidelity.completion;
@@ -327,6 +342,7 @@ void AddLibraryPut(Program& program, CLI::App& library) {
   AddJson(program, command);
   AddDaemon(program, command);
   auto put = std::make_shared<kvcommons::LibraryPutOptions>();
+  AddPromptOptions(command, put->prompt);
   command->add_option("FILES", put->paths, "one document each")->required();
   command->add_option("--name", put->name, "of a single document; default: the file's name");
   command
@@ -350,6 +366,7 @@ void AddLibrary(Program& program) {
   AddJson(program, command);
   AddDaemon(program, command);
   auto prepare = std::make_shared<kvcommons::LibraryPrepareOptions>();
+  AddPromptOptions(command, prepare->prompt);
   command->add_flag("--watch", prepare->watch, "go on until interrupted");
   command
       ->add_option("--variant,--variants", prepare->variants,

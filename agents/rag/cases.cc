@@ -9,12 +9,6 @@
 namespace kvcommons {
 namespace {
 
-constexpr std::string_view kSystem =
-    "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging "
-    "Face<|im_end|>\n<|im_start|>user\nRead the passages, then answer the question at the end in "
-    "one or two full sentences, naming the facts you used.\n\n";
-constexpr std::string_view kSinks = "\n\n\n\n";  // four tokens that only take up the attention
-
 std::vector<std::string> WordsOf(std::string_view text) {
   std::vector<std::string> words(1);
   for (const char c : text) {
@@ -33,12 +27,13 @@ std::vector<std::string> WordsOf(std::string_view text) {
 
 }  // namespace
 
-Result<RagCase> TokenizeCase(const Engine& engine, const CaseText& text, const CaseLimits& limits) {
+Result<RagCase> TokenizeCase(const Engine& engine, const PromptFormat& format, const CaseText& text,
+                             const CaseLimits& limits) {
   RagCase result;
   result.id = text.id;
   result.answers = text.answers;
   const auto add = [&](const std::string& passage, std::vector<std::vector<TokenId>>& into) {
-    auto ids = ChunkTokens(engine, passage);
+    auto ids = format.Passage(engine, passage);
     if (!ids) return ids.error();
     if (limits.chunk_tokens > 0) {
       ids->resize(std::min<std::size_t>(ids->size(), limits.chunk_tokens));
@@ -58,31 +53,15 @@ Result<RagCase> TokenizeCase(const Engine& engine, const CaseText& text, const C
     return Fail(InvalidArgument("case " + text.id + " has fewer than two chunks"));
   }
   for (const std::string& passage : text.related) KVC_FAIL_IF_ERROR(add(passage, result.related));
-  auto tail = TailTokens(engine, text.question);
+  auto tail = format.Question(engine, text.question);
   if (!tail) return Fail(tail.error());
   result.tail = std::move(*tail);
   return result;
 }
 
-Result<std::vector<TokenId>> SystemTokens(const Engine& engine) {
-  return engine.Tokenize(kSystem, true);
-}
-
-Result<std::vector<TokenId>> SinkTokens(const Engine& engine) {
-  return engine.Tokenize(kSinks, false);
-}
-
-Result<std::vector<TokenId>> ChunkTokens(const Engine& engine, std::string_view text) {
-  if (text.empty()) return Fail(InvalidArgument("the chunk is empty; it needs text"));
-  return engine.Tokenize("Passage: " + std::string(text), false);
-}
-
-Result<std::vector<TokenId>> TailTokens(const Engine& engine, std::string_view question) {
-  return engine.Tokenize(
-      "\n\nQuestion: " + std::string(question) + "<|im_end|>\n<|im_start|>assistant\n", true);
-}
-
-Result<std::vector<std::vector<TokenId>>> NeutralPrefaces(const Engine& engine, std::uint32_t count,
+Result<std::vector<std::vector<TokenId>>> NeutralPrefaces(const Engine& engine,
+                                                          const PromptFormat& format,
+                                                          std::uint32_t count,
                                                           std::uint32_t passages,
                                                           std::uint32_t preface_tokens) {
   const auto texts = NeutralPassages();
@@ -91,13 +70,11 @@ Result<std::vector<std::vector<TokenId>>> NeutralPrefaces(const Engine& engine, 
                                 " passages; the limit is " + std::to_string(texts.size()) +
                                 " passages in all"));
   }
-  const auto system = SystemTokens(engine);
-  if (!system) return Fail(system.error());
   std::vector<std::vector<TokenId>> prefaces;
   for (std::uint32_t p = 0; p < count; ++p) {
-    prefaces.push_back(*system);
+    prefaces.push_back(format.opening());
     for (std::uint32_t i = 0; i < passages; ++i) {
-      auto ids = ChunkTokens(engine, texts[std::size_t{p} * passages + i]);
+      auto ids = format.Passage(engine, texts[std::size_t{p} * passages + i]);
       if (!ids) return Fail(ids.error());
       ids->resize(std::min<std::size_t>(ids->size(), preface_tokens));
       prefaces.back().insert(prefaces.back().end(), ids->begin(), ids->end());

@@ -1,8 +1,7 @@
 // Questions over shared passages: a case as token ids, from a file of JSON lines or from a folder
-// of real data, and the text around it.
+// of real data.
 //
-// A chunk is tokenized alone, once, and a prompt is a concatenation of token ids (specs: selective
-// recompute §1.2). Thread safety: pure functions over an engine's tokenizer.
+// A chunk is tokenized alone, once. Thread safety: pure functions over an engine's tokenizer.
 
 #pragma once
 
@@ -13,6 +12,7 @@
 
 #include "agents/engine/llama_engine.h"
 #include "agents/rag/case_text.h"
+#include "agents/rag/prompt_format.h"
 
 namespace kvcommons {
 
@@ -31,18 +31,14 @@ struct CaseLimits {
 
 // kInvalidArgument names the case and what is wrong with it: fewer than two chunks, one named by a
 // library's document.
-Result<RagCase> TokenizeCase(const Engine& engine, const CaseText& text, const CaseLimits& limits);
+Result<RagCase> TokenizeCase(const Engine& engine, const PromptFormat& format, const CaseText& text,
+                             const CaseLimits& limits);
 
-// The prompt's beginning, and what a passage and a question look like in it.
-Result<std::vector<TokenId>> SystemTokens(const Engine& engine);
-Result<std::vector<TokenId>> SinkTokens(const Engine& engine);
-// A passage as a chunk, not cut; empty text is refused.
-Result<std::vector<TokenId>> ChunkTokens(const Engine& engine, std::string_view text);
-Result<std::vector<TokenId>> TailTokens(const Engine& engine, std::string_view question);
-
-// System prompt and `passages` neutral passages of at most `preface_tokens` each, `count` times,
+// The opening and `passages` neutral passages of at most `preface_tokens` each, `count` times,
 // none of which shares a passage with another. kInvalidArgument: more than there are.
-Result<std::vector<std::vector<TokenId>>> NeutralPrefaces(const Engine& engine, std::uint32_t count,
+Result<std::vector<std::vector<TokenId>>> NeutralPrefaces(const Engine& engine,
+                                                          const PromptFormat& format,
+                                                          std::uint32_t count,
                                                           std::uint32_t passages,
                                                           std::uint32_t preface_tokens);
 

@@ -2,8 +2,6 @@
 
 #include <utility>
 
-#include "agents/rag/cases.h"
-
 namespace kvcommons {
 namespace {
 
@@ -20,19 +18,18 @@ Result<std::vector<TokenId>> NamedTokens(LibraryHandle& library, const std::stri
 
 }  // namespace
 
-Result<DaemonCase> TokenizeDaemonCase(const Engine& engine, LibraryHandle& library,
-                                      const CaseText& text, bool put) {
+Result<DaemonCase> TokenizeDaemonCase(const Engine& engine, const PromptFormat& format,
+                                      LibraryHandle& library, const CaseText& text, bool put) {
   DaemonCase result;
   result.id = text.id;
   result.answers = text.answers;
-  auto system = SystemTokens(engine), tail = TailTokens(engine, text.question);
-  if (!system) return Fail(system.error());
+  auto tail = format.Question(engine, text.question);
   if (!tail) return Fail(tail.error());
-  result.prompt = std::move(*system);
+  result.prompt = format.opening();
   for (std::size_t i = 0; i < text.chunks.size(); ++i) {
     const CaseText::Chunk& chunk = text.chunks[i];
     const std::string what = "case " + text.id + ": chunks[" + std::to_string(i) + "]";
-    auto tokens = chunk.document.empty() ? ChunkTokens(engine, chunk.text)
+    auto tokens = chunk.document.empty() ? format.Passage(engine, chunk.text)
                                          : NamedTokens(library, what, chunk.document);
     if (!tokens) return Fail(tokens.error());
     if (put && chunk.document.empty()) {

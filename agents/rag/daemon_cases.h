@@ -10,6 +10,7 @@
 
 #include "agents/engine/llama_engine.h"
 #include "agents/rag/case_text.h"
+#include "agents/rag/prompt_format.h"
 #include "client/library.h"
 
 namespace kvcommons {
@@ -23,7 +24,7 @@ struct DaemonCase {
 
 // With `put`, texts are put into the library, named by themselves. kNotFound: the library has no
 // document of that name.
-Result<DaemonCase> TokenizeDaemonCase(const Engine& engine, LibraryHandle& library,
-                                      const CaseText& text, bool put);
+Result<DaemonCase> TokenizeDaemonCase(const Engine& engine, const PromptFormat& format,
+                                      LibraryHandle& library, const CaseText& text, bool put);
 
 }  // namespace kvcommons

@@ -130,8 +130,8 @@ Result<DataCases> DataCases::Open(const std::string& folder, const std::string& 
   return cases;
 }
 
-Result<RagCase> DataCases::Make(const Engine& engine, std::uint32_t index,
-                                std::uint64_t seed) const {
+Result<RagCase> DataCases::Make(const Engine& engine, const PromptFormat& format,
+                                std::uint32_t index, std::uint64_t seed) const {
   const Question& question = questions_[index % questions_.size()];
   std::mt19937_64 random(seed * 1'000'003 + index);
   std::vector<std::string> own = question.others;
@@ -155,7 +155,7 @@ Result<RagCase> DataCases::Make(const Engine& engine, std::uint32_t index,
   std::size_t taken_own = 0;
   const bool join = chunk_tokens_ > 128;
   for (std::size_t i = 0; i < pool.size() && chunks.size() < chunk_count_; ++i) {
-    auto ids = ChunkTokens(engine, pool[i]);
+    auto ids = format.Passage(engine, pool[i]);
     if (!ids) return Fail(ids.error());
     if (i < own.size()) taken_own = i + 1;
     for (std::size_t from = 0; from < ids->size() && chunks.size() < chunk_count_;) {
@@ -178,7 +178,7 @@ Result<RagCase> DataCases::Make(const Engine& engine, std::uint32_t index,
   Shuffle(chunks, random);
   result.chunks = std::move(chunks);
   for (std::size_t i = taken_own; i < own.size(); ++i) {
-    auto ids = ChunkTokens(engine, own[i]);
+    auto ids = format.Passage(engine, own[i]);
     if (!ids) return Fail(ids.error());
     for (std::size_t from = 0; from < ids->size(); from += 128) {
       const std::size_t to = std::min(ids->size(), from + 128);
@@ -186,7 +186,7 @@ Result<RagCase> DataCases::Make(const Engine& engine, std::uint32_t index,
                                   ids->begin() + static_cast<std::ptrdiff_t>(to));
     }
   }
-  auto tail = TailTokens(engine, question.text);
+  auto tail = format.Question(engine, question.text);
   if (!tail) return Fail(tail.error());
   result.tail = std::move(*tail);
   return result;

@@ -27,7 +27,8 @@ class DataCases {
   static Result<DataCases> Open(const std::string& folder, const std::string& setting);
 
   // Case `index`; beyond the last question they come again with other neighbours and another order.
-  Result<RagCase> Make(const Engine& engine, std::uint32_t index, std::uint64_t seed) const;
+  Result<RagCase> Make(const Engine& engine, const PromptFormat& format, std::uint32_t index,
+                       std::uint64_t seed) const;
 
   std::size_t questions() const { return questions_.size(); }
 

@@ -94,25 +94,25 @@ Result<FidelityBench> FidelityBench::Create(Engine& engine, const FidelityOption
     }
     budgets.push_back(**budget);
   }
-  FidelityBench bench(engine, options, std::move(budgets));
-  auto system = SystemTokens(engine), sinks = SinkTokens(engine);
-  if (!system) return Fail(system.error());
+  auto format = PromptFormat::Of(engine, options.prompt);
+  if (!format) return Fail(format.error());
+  FidelityBench bench(engine, options, std::move(budgets), std::move(*format));
+  auto sinks = PromptFormat::Sinks(engine);
   if (!sinks) return Fail(sinks.error());
-  bench.system_ = std::move(*system);
-  auto neutral =
-      NeutralPrefaces(engine, options.prefaces, options.passages, options.preface_tokens);
+  const std::vector<TokenId>& system = bench.format_.opening();
+  auto neutral = NeutralPrefaces(engine, bench.format_, options.prefaces, options.passages,
+                                 options.preface_tokens);
   if (!neutral) return Fail(neutral.error());
   bench.neutral_ = std::move(*neutral);
   using Prefaces = std::vector<std::vector<TokenId>>;
-  for (const Prefaces& prefaces :
-       {Prefaces{*sinks}, Prefaces{bench.system_}, Prefaces(bench.neutral_)}) {
+  for (const Prefaces& prefaces : {Prefaces{*sinks}, Prefaces{system}, Prefaces(bench.neutral_)}) {
     auto maker = CanonicalMaker::Create(engine, prefaces);
     if (!maker) return Fail(maker.error());
     bench.makers_.push_back(std::move(*maker));
   }
   if (!options.chunks_path.empty()) {
     const Json made_with = {{"fingerprint", FingerprintOf(engine.profile()).ToHex()},
-                            {"prefaces", {bench.system_, *sinks, bench.neutral_}},
+                            {"prefaces", {system, *sinks, bench.neutral_}},
                             {"passages", options.passages},
                             {"preface_tokens", options.preface_tokens},
                             {"rank", kLoadingsRank},
@@ -130,7 +130,7 @@ std::vector<std::vector<TokenId>> FidelityBench::NearPrefaces(
   std::vector<std::vector<TokenId>> prefaces = neutral_;
   std::size_t next = 0;
   for (std::size_t p = 0; p < prefaces.size(); p += 2) {
-    prefaces[p] = system_;
+    prefaces[p] = format_.opening();
     for (std::uint32_t i = 0; i < options_.passages; ++i, ++next) {
       const std::vector<TokenId>& passage = *passages[next % passages.size()];
       const std::size_t count = std::min<std::size_t>(passage.size(), options_.preface_tokens);
@@ -277,10 +277,13 @@ Result<Json> FidelityBench::Row(Composer& composer, const RagCase& rag_case,
 }
 
 FidelitySamples::Wanted FidelityBench::wanted() const {
-  const Json method = {{"forced_tokens", options_.forced_tokens},
-                       {"prefaces", options_.prefaces},
-                       {"passages", options_.passages},
-                       {"preface_tokens", options_.preface_tokens}};
+  Json method = {{"forced_tokens", options_.forced_tokens},
+                 {"prefaces", options_.prefaces},
+                 {"passages", options_.passages},
+                 {"preface_tokens", options_.preface_tokens}};
+  if (options_.prompt != PromptText{}) {  // Lines of the usual one do not name it.
+    method["prompt"] = {options_.prompt.system, options_.prompt.instruction, options_.prompt.chat};
+  }
   return {FingerprintOf(engine_->profile()).ToHex(), method.dump(), options_.seed, options_.answers,
           options_.timed};
 }
@@ -350,7 +353,7 @@ Status FidelityBench::MeasureComposer(Composer& composer, const RagCase& rag_cas
 Result<Json> FidelityBench::Measure(const RagCase& rag_case, const std::set<FidelityKey>& known) {
   const std::vector<Missing> all_missing = MissingOf(known);
   if (all_missing.empty()) return Json();
-  std::size_t most = system_.size() + rag_case.tail.size() + options_.forced_tokens;
+  std::size_t most = format_.opening().size() + rag_case.tail.size() + options_.forced_tokens;
   for (const auto& chunk : rag_case.chunks) most += chunk.size();
   if (most > engine_->context_tokens()) {
     return Fail(InvalidArgument("case " + rag_case.id + " needs " + std::to_string(most) +
@@ -358,7 +361,7 @@ Result<Json> FidelityBench::Measure(const RagCase& rag_case, const std::set<Fide
                                 std::to_string(engine_->context_tokens()) +
                                 "; give --context or --chunk-tokens"));
   }
-  std::vector<TokenId> head_tokens = system_;
+  std::vector<TokenId> head_tokens = format_.opening();
   head_tokens.insert(head_tokens.end(), rag_case.chunks[0].begin(), rag_case.chunks[0].end());
   const auto head = MakeExactHead(*engine_, head_tokens);
   if (!head) return Fail(head.error());
@@ -394,7 +397,7 @@ Result<Json> FidelityBench::Measure(const RagCase& rag_case, const std::set<Fide
     line["f1_full"] = AnswerF1(*answer, rag_case.answers);
     line["full_right"] = AnswerContains(*answer, rag_case.answers);
     // Without any passage: what the model knows, or guesses.
-    std::vector<TokenId> bare = system_;
+    std::vector<TokenId> bare = format_.opening();
     bare.insert(bare.end(), rag_case.tail.begin(), rag_case.tail.end());
     engine_->Clear();
     KVC_FAIL_IF_ERROR(engine_->RunRest(bare));

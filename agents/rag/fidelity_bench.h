@@ -38,6 +38,7 @@ struct FidelityOptions {
   bool place_before = false;           // all rows before any pass, not beside the first
   bool timed = false;                  // nothing else runs on this machine
   std::uint64_t seed = 1;
+  PromptText prompt;
   std::string chunks_path;  // a folder for what is prepared (kept_chunks.h); empty: not kept
 };
 
@@ -64,10 +65,16 @@ class FidelityBench {
 
   // What a line must have been measured with.
   FidelitySamples::Wanted wanted() const;
+  // What cases are to be tokenized with.
+  const PromptFormat& format() const { return format_; }
 
  private:
-  FidelityBench(Engine& engine, FidelityOptions options, std::vector<double> budgets)
-      : engine_(&engine), options_(std::move(options)), budgets_(std::move(budgets)) {}
+  FidelityBench(Engine& engine, FidelityOptions options, std::vector<double> budgets,
+                PromptFormat format)
+      : engine_(&engine),
+        options_(std::move(options)),
+        budgets_(std::move(budgets)),
+        format_(std::move(format)) {}
 
   struct Reference {
     std::vector<TokenId> forced;
@@ -107,7 +114,7 @@ class FidelityBench {
   Engine* engine_;
   FidelityOptions options_;
   std::vector<double> budgets_;
-  std::vector<TokenId> system_;
+  PromptFormat format_;
   std::vector<std::vector<TokenId>> neutral_;
   std::vector<CanonicalMaker> makers_;  // sink, system, mean
   std::optional<KeptChunks> kept_;

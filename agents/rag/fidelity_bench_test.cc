@@ -47,7 +47,7 @@ TEST(FidelityBenchTest, EveryVariantIsMeasuredAndAllRowsEqualFullPrefill) {
   const auto line = bench->Measure(rag_case);
   ASSERT_TRUE(line) << line.error().ToString();
   EXPECT_EQ(line->at("tokens").get<std::size_t>() - line->at("reused").get<std::size_t>(),
-            SystemTokens(engine)->size() + 20 + 9);
+            bench->format().opening().size() + 20 + 9);
   std::map<std::string, int> completed, plain;
   for (const auto& row : line->at("rows")) {
     const std::string variant = row.at("variant");

@@ -10,7 +10,6 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
-#include "agents/rag/cases.h"
 #include "agents/rag/library_worker.h"
 #include "agents/rag/rag_workbench.h"
 
@@ -83,11 +82,11 @@ int RunLibraryPut(const CommonOptions& options, const LibraryPutOptions& put) {
   }
   CommonOptions quick = options;
   quick.measure_costs = false;
-  auto bench = RagWorkbench::Open(quick);
+  auto bench = RagWorkbench::Open(quick, put.prompt);
   if (!bench) return FailCommand(kName, bench.error());
   Json rows = Json::array();
   for (std::size_t i = 0; i < texts.size(); ++i) {
-    const auto tokens = ChunkTokens((*bench)->engine(), texts[i]);
+    const auto tokens = (*bench)->format().Passage((*bench)->engine(), texts[i]);
     if (!tokens) return FailCommand(kName, tokens.error());
     const std::string name =
         put.name.empty() ? std::filesystem::path(put.paths[i]).filename().string() : put.name;
@@ -113,7 +112,7 @@ int RunLibraryPrepare(const CommonOptions& options, const LibraryPrepareOptions&
   if (!variants) return FailCommand(kName, variants.error());
   CommonOptions quick = options;
   quick.measure_costs = false;
-  auto bench = RagWorkbench::Open(quick);
+  auto bench = RagWorkbench::Open(quick, prepare.prompt);
   if (!bench) return FailCommand(kName, bench.error());
   interrupted = false;
   std::signal(SIGINT, [](int) { interrupted = true; });

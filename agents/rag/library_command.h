@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "agents/engine/commands.h"
+#include "agents/rag/prompt_format.h"
 
 namespace kvcommons {
 
@@ -19,6 +20,7 @@ struct LibraryPutOptions {
   std::vector<std::string> paths;    // one document each
   std::string name;                  // of a single one; empty: the file's name
   std::vector<std::string> related;  // names of documents that these are used together with
+  PromptText prompt;                 // that the documents are to stand in
 };
 int RunLibraryPut(const CommonOptions& options, const LibraryPutOptions& put);
 
@@ -26,6 +28,7 @@ struct LibraryPrepareOptions {
   std::vector<std::string> variants;  // sink, system, warm, mean, near; empty: system, mean, near
   bool watch = false;                 // go on until interrupted
   bool held_only = false;             // do not wait for the disk
+  PromptText prompt;                  // that the documents are to stand in
 };
 int RunLibraryPrepare(const CommonOptions& options, const LibraryPrepareOptions& prepare);
 

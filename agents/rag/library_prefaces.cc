@@ -2,23 +2,21 @@
 
 #include <utility>
 
-#include "agents/rag/cases.h"
 #include "agents/rag/neutral_text.h"
 
 namespace kvcommons {
 
-Result<LibraryPrefaces> LibraryPrefacesOf(const Engine& engine) {
-  auto system = SystemTokens(engine), sinks = SinkTokens(engine);
-  if (!system) return Fail(system.error());
+Result<LibraryPrefaces> LibraryPrefacesOf(const Engine& engine, const PromptFormat& format) {
+  auto sinks = PromptFormat::Sinks(engine);
   if (!sinks) return Fail(sinks.error());
   LibraryPrefaces prefaces;
   prefaces.sink_tokens = std::move(*sinks);
-  prefaces.system_tokens = std::move(*system);
+  prefaces.system_tokens = format.opening();
   prefaces.prefaces = kLibraryPrefaces;
   prefaces.passages_per_preface = kLibraryPassages;
   prefaces.preface_tokens = kLibraryPrefaceTokens;
   for (const std::string_view text : NeutralPassages()) {
-    auto tokens = ChunkTokens(engine, text);
+    auto tokens = format.Passage(engine, text);
     if (!tokens) return Fail(tokens.error());
     prefaces.neutral.push_back(std::move(*tokens));
   }

@@ -9,6 +9,7 @@
 #pragma once
 
 #include "agents/engine/llama_engine.h"
+#include "agents/rag/prompt_format.h"
 #include "client/library.h"
 
 namespace kvcommons {
@@ -18,6 +19,6 @@ inline constexpr std::uint32_t kLibraryPrefaces = 8;
 inline constexpr std::uint32_t kLibraryPassages = 3;
 inline constexpr std::uint32_t kLibraryPrefaceTokens = 128;
 
-Result<LibraryPrefaces> LibraryPrefacesOf(const Engine& engine);
+Result<LibraryPrefaces> LibraryPrefacesOf(const Engine& engine, const PromptFormat& format);
 
 }  // namespace kvcommons

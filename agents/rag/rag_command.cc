@@ -53,7 +53,7 @@ int RunRagCommand(const CommonOptions& options, const RagOptions& rag) {
     const auto text = reader.Next();
     if (!text) return FailCommand(kName, text.error());
     if (!*text) break;
-    auto rag_case = TokenizeCase(**engine, **text, rag.limits);
+    auto rag_case = TokenizeCase(**engine, bench->format(), **text, rag.limits);
     if (!rag_case) return FailCommand(kName, rag_case.error());
     rag_case->setting = "cases";
     auto line = bench->Measure(*rag_case);
@@ -83,7 +83,7 @@ int RunFidelityBench(const CommonOptions& options, const FidelityBenchOptions& b
     if (!cases) return FailCommand(kName, cases.error());
     for (std::uint32_t i = 0; i < bench_options.cases; ++i) {
       const std::uint32_t index = bench_options.first + i;
-      const auto one = cases->Make(**engine, index, bench_options.fidelity.seed);
+      const auto one = cases->Make(**engine, bench->format(), index, bench_options.fidelity.seed);
       if (!one) return FailCommand(kName, one.error());
       auto line = bench->Measure(*one, samples.Known(setting, one->id));
       if (!line) return FailCommand(kName, line.error());

@@ -256,7 +256,7 @@ int RunDaemonRagCommand(const CommonOptions& options, const DaemonRagOptions& ra
     file.open(rag.cases_path);
     if (!file) return FailCommand(kName, InvalidArgument("cannot read " + rag.cases_path));
   }
-  auto opened = RagWorkbench::Open(options);
+  auto opened = RagWorkbench::Open(options, rag.prompt);
   if (!opened) return FailCommand(kName, opened.error());
   RagWorkbench& bench = **opened;
   CaseReader reader(rag.cases_path == "-" ? std::cin : file);
@@ -265,7 +265,7 @@ int RunDaemonRagCommand(const CommonOptions& options, const DaemonRagOptions& ra
     const auto text = reader.Next();
     if (!text) return FailCommand(kName, text.error());
     if (!*text) break;
-    auto one = TokenizeDaemonCase(bench.engine(), bench.library(), **text, rag.put);
+    auto one = TokenizeDaemonCase(bench.engine(), bench.format(), bench.library(), **text, rag.put);
     if (!one) return FailCommand(kName, one.error());
     cases.push_back(std::move(*one));
   }

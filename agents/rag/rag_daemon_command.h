@@ -13,6 +13,7 @@
 
 #include "agents/engine/commands.h"
 #include "agents/rag/auto_budget.h"
+#include "agents/rag/prompt_format.h"
 
 namespace kvcommons {
 
@@ -22,6 +23,7 @@ struct DaemonRagOptions {
   std::vector<std::string> rules = {"design"};
   std::vector<std::string> budgets = {"0.17"};  // auto: the loading controller's
   AutoBudget auto_budget;
+  PromptText prompt;
   std::string completion = "on";      // on, off, both
   std::vector<std::string> variants;  // that may be used; empty: all
   std::uint32_t max_tokens = 32;      // of the answer, and to compare on

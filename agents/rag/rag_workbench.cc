@@ -11,7 +11,8 @@ constexpr std::uint32_t kUbatchTokens = 4096;  // a pass is one ubatch: see Comp
 
 }  // namespace
 
-Result<std::unique_ptr<RagWorkbench>> RagWorkbench::Open(const CommonOptions& options) {
+Result<std::unique_ptr<RagWorkbench>> RagWorkbench::Open(const CommonOptions& options,
+                                                         const PromptText& prompt) {
   std::unique_ptr<RagWorkbench> bench(new RagWorkbench());
   auto engine_options = ToEngineOptions(options);
   if (!engine_options) return Fail(engine_options.error());
@@ -22,6 +23,9 @@ Result<std::unique_ptr<RagWorkbench>> RagWorkbench::Open(const CommonOptions& op
   auto engine = Engine::Open(*engine_options);
   if (!engine) return Fail(engine.error());
   bench->engine_ = std::move(*engine);
+  auto format = PromptFormat::Of(*bench->engine_, prompt);
+  if (!format) return Fail(format.error());
+  bench->format_ = std::move(*format);
   const auto gate = bench->engine_->RunGate();
   if (!gate) return Fail(gate.error());
 
@@ -31,7 +35,7 @@ Result<std::unique_ptr<RagWorkbench>> RagWorkbench::Open(const CommonOptions& op
   auto model = bench->client_->OpenModel(bench->engine_->profile(), *gate);
   if (!model) return Fail(model.error());
   bench->model_ = std::move(*model);
-  const auto prefaces = LibraryPrefacesOf(*bench->engine_);
+  const auto prefaces = LibraryPrefacesOf(*bench->engine_, *bench->format_);
   if (!prefaces) return Fail(prefaces.error());
   auto library = bench->model_->OpenLibrary(*prefaces);
   if (!library) return Fail(library.error());

@@ -1,0 +1,67 @@
+#include "agents/engine/chat_format.h"
+
+#include <llama.h>
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+namespace kvcommons {
+namespace {
+
+// Stands for the user's message in a formatted chat. Templates trim spaces, so it has none.
+constexpr std::string_view kMark = "<<kvcommons>>";
+
+std::vector<std::string> KnownNames() {
+  std::vector<const char*> names(
+      static_cast<std::size_t>(std::max(0, llama_chat_builtin_templates(nullptr, 0))));
+  llama_chat_builtin_templates(names.data(), names.size());
+  return {names.begin(), names.end()};
+}
+
+ChatFrame Plain(std::string_view system) {
+  return {.before = system.empty() ? "" : std::string(system) + "\n\n", .after = "\n\nAnswer:"};
+}
+
+}  // namespace
+
+Result<ChatFrame> MakeChatFrame(const char* model_template, std::string_view name,
+                                std::string_view system) {
+  const bool is_auto = name == "auto";
+  if (name == "plain" || (is_auto && model_template == nullptr)) return Plain(system);
+  std::string text(name);
+  if (is_auto) {
+    text = model_template;
+  } else if (const auto known = KnownNames();
+             std::find(known.begin(), known.end(), name) == known.end()) {
+    std::string list = "auto, plain";
+    for (const std::string& one : known) list += ", " + one;
+    return Fail(InvalidArgument("--chat is '" + text + "'; known are " + list));
+  }
+
+  const std::string system_text(system), mark(kMark);
+  std::vector<llama_chat_message> messages;
+  if (!system.empty()) messages.push_back({"system", system_text.c_str()});
+  messages.push_back({"user", mark.c_str()});
+  std::string chat;
+  const auto apply = [&] {
+    return llama_chat_apply_template(text.c_str(), messages.data(), messages.size(), true,
+                                     chat.data(), static_cast<std::int32_t>(chat.size()));
+  };
+  std::int32_t bytes = apply();
+  if (bytes > 0) {
+    chat.resize(static_cast<std::size_t>(bytes));
+    bytes = apply();
+  }
+  // The last one: a system prompt may spell it, too.
+  const std::size_t at = chat.rfind(kMark);
+  if (bytes <= 0 || at == std::string::npos) {
+    return Fail(Unsupported(
+        is_auto ? "llama.cpp does not know the chat template in the GGUF file; name one that fits "
+                  "(--chat chatml), or use --chat plain"
+                : "the chat template '" + text + "' leaves the user's message out"));
+  }
+  return ChatFrame{.before = chat.substr(0, at), .after = chat.substr(at + kMark.size())};
+}
+
+}  // namespace kvcommons

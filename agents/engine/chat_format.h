@@ -1,0 +1,27 @@
+// A model's chat format around one user's message, by llama.cpp's templates.
+//
+// Thread safety: pure functions.
+
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "base/status.h"
+
+namespace kvcommons {
+
+// Text with control tokens in it.
+struct ChatFrame {
+  std::string before;  // up to the user's first word, the system prompt included
+  std::string after;   // from the user's last word to where the assistant begins
+};
+
+// `name`: auto takes `model_template` (of the GGUF file; null: it has none, and the format is
+// plain), plain uses no control tokens, any other is a name of llama.cpp's own. An empty `system`:
+// no system message. kInvalidArgument: an unknown name (the message lists the known ones);
+// kUnsupported: llama.cpp does not know the model's template.
+Result<ChatFrame> MakeChatFrame(const char* model_template, std::string_view name,
+                                std::string_view system);
+
+}  // namespace kvcommons

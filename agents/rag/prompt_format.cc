@@ -1,0 +1,57 @@
+#include "agents/rag/prompt_format.h"
+
+#include <utility>
+
+namespace kvcommons {
+namespace {
+
+constexpr std::string_view kSinks = "\n\n\n\n";
+
+Status CheckBytes(const char* field, const std::string& text) {
+  if (text.size() <= PromptText::kMaxBytes) return Status();
+  return InvalidArgument(std::string(field) + " has " + std::to_string(text.size()) +
+                         " bytes; the limit is " + std::to_string(PromptText::kMaxBytes));
+}
+
+}  // namespace
+
+Result<PromptFormat> PromptFormat::Of(const Engine& engine, const PromptText& text) {
+  KVC_FAIL_IF_ERROR(CheckBytes("--system", text.system));
+  KVC_FAIL_IF_ERROR(CheckBytes("--instruction", text.instruction));
+  const auto frame = engine.FormatChat(text.chat, text.system);
+  if (!frame) return Fail(frame.error());
+  const std::string instruction = text.instruction.empty() ? "" : text.instruction + "\n\n";
+  PromptFormat format;
+  auto before = engine.Tokenize(frame->before + instruction, /*parse_special=*/true);
+  if (!before) return Fail(before.error());
+  auto after = engine.Tokenize(frame->after, true);
+  if (!after) return Fail(after.error());
+  if (before->empty() && engine.PromptBegin().empty()) {
+    return Fail(InvalidArgument(
+        "nothing stands before the first passage; give --system or --instruction: canonical rows "
+        "are made behind it"));
+  }
+  format.opening_ = engine.PromptBegin();
+  format.opening_.insert(format.opening_.end(), before->begin(), before->end());
+  format.closing_ = std::move(*after);
+  return format;
+}
+
+Result<std::vector<TokenId>> PromptFormat::Passage(const Engine& engine,
+                                                   std::string_view text) const {
+  if (text.empty()) return Fail(InvalidArgument("the chunk is empty; it needs text"));
+  return engine.Tokenize("Passage: " + std::string(text), false);
+}
+
+Result<std::vector<TokenId>> PromptFormat::Question(const Engine& engine,
+                                                    std::string_view text) const {
+  auto tokens = engine.Tokenize("\n\nQuestion: " + std::string(text), false);
+  if (tokens) tokens->insert(tokens->end(), closing_.begin(), closing_.end());
+  return tokens;
+}
+
+Result<std::vector<TokenId>> PromptFormat::Sinks(const Engine& engine) {
+  return engine.Tokenize(kSinks, false);
+}
+
+}  // namespace kvcommons
