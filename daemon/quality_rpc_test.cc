@@ -106,7 +106,8 @@ TEST_F(QualityRpcTest, AResetOfWhatIsNoFingerprintOrRuleIsRefused) {
   auto model = client.OpenModel(shape_);
   SwitchOff(model);
   const std::string fingerprint = Listed(client)[0]["model"];
-  EXPECT_EQ(CodeOf(Reset(client, fingerprint.substr(1), "design")), Code::kInvalidArgument);
+  EXPECT_THAT(MessageOf(Reset(client, fingerprint.substr(1), "design")),
+              ::testing::HasSubstr("fingerprint is '"));
   EXPECT_EQ(CodeOf(Reset(client, fingerprint + "0", "design")), Code::kInvalidArgument);
   EXPECT_EQ(CodeOf(Reset(client, fingerprint, "")), Code::kInvalidArgument);
   EXPECT_EQ(CodeOf(Reset(client, fingerprint, std::string(64, 'a'))), std::nullopt) << "the limit";

@@ -214,7 +214,7 @@ class SessionServer final : public rpc::Session::Server {
 
   kj::Promise<void> resetQuality(ResetQualityContext context) override {
     const auto fingerprint = context.getParams().getFingerprint();
-    const auto bytes = ParseKey({fingerprint.begin(), fingerprint.size()});
+    const auto bytes = ParseKey({fingerprint.begin(), fingerprint.size()}, "fingerprint");
     if (!bytes) return Refuse(context, bytes.error());
     const auto rule = context.getParams().getRule();
     QualityKey key{domain(), {}, {rule.begin(), rule.size()}};

@@ -311,7 +311,7 @@ void WritePlan(const PreparedPlan& plan, rpc::PlanReply::Builder builder) {
   builder.setLoadedUs(plan.loaded_us);
 }
 
-Result<std::array<std::uint8_t, 16>> ParseKey(std::string_view hex) {
+Result<std::array<std::uint8_t, 16>> ParseKey(std::string_view hex, const char* field) {
   std::array<std::uint8_t, 16> bytes{};
   if (hex.size() == 2 * bytes.size()) {
     std::size_t i = 0;
@@ -323,7 +323,7 @@ Result<std::array<std::uint8_t, 16>> ParseKey(std::string_view hex) {
     }
     if (i == hex.size()) return bytes;
   }
-  return Fail(InvalidArgument("key is '" + std::string(hex.substr(0, 64)) +
+  return Fail(InvalidArgument(std::string(field) + " is '" + std::string(hex.substr(0, 64)) +
                               "'; it must be 32 lower-case hexadecimal digits"));
 }
 

@@ -41,7 +41,7 @@ Result<PromptRequest> ReadPlanRequest(rpc::PlanRequest::Reader reader, const Mod
 void WritePlan(const PreparedPlan& plan, rpc::PlanReply::Builder builder);
 
 // 32 hexadecimal digits to 16 bytes.
-Result<std::array<std::uint8_t, 16>> ParseKey(std::string_view hex);
+Result<std::array<std::uint8_t, 16>> ParseKey(std::string_view hex, const char* field = "key");
 
 template <typename Tag>
 void WriteHash(const Id128<Tag>& id, rpc::Hash128::Builder builder) {

@@ -12,6 +12,17 @@ namespace {
 // Stands for the user's message in a formatted chat. Templates trim spaces, so it has none.
 constexpr std::string_view kMark = "<<kvcommons>>";
 
+constexpr std::string_view kSmolLmSystem =
+    "You are a helpful AI assistant named SmolLM, trained by Hugging Face";
+
+// Templates trim their messages.
+std::string_view Trimmed(std::string_view text) {
+  constexpr std::string_view kSpace = " \t\r\n";
+  const std::size_t first = text.find_first_not_of(kSpace);
+  if (first == std::string_view::npos) return "";
+  return text.substr(first, text.find_last_not_of(kSpace) + 1 - first);
+}
+
 std::vector<std::string> KnownNames() {
   std::vector<const char*> names(
       static_cast<std::size_t>(std::max(0, llama_chat_builtin_templates(nullptr, 0))));
@@ -61,7 +72,19 @@ Result<ChatFrame> MakeChatFrame(const char* model_template, std::string_view nam
                   "(--chat chatml), or use --chat plain"
                 : "the chat template '" + text + "' leaves the user's message out"));
   }
+  if (chat.find(Trimmed(system)) >= at) {
+    return Fail(Unsupported("the chat template" + (is_auto ? "" : " '" + text + "'") +
+                            " has no place for a system prompt; put it into --instruction, or use "
+                            "--chat plain"));
+  }
   return ChatFrame{.before = chat.substr(0, at), .after = chat.substr(at + kMark.size())};
+}
+
+std::string_view DefaultSystemOf(const char* model_template) {
+  const bool is_smol =
+      model_template != nullptr &&
+      std::string_view(model_template).find(kSmolLmSystem) != std::string_view::npos;
+  return is_smol ? kSmolLmSystem : "";
 }
 
 }  // namespace kvcommons

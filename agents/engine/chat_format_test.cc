@@ -44,6 +44,23 @@ TEST(ChatFormat, ASystemPromptThatSpellsTheMarkStaysWhole) {
   EXPECT_EQ(frame->before, "<|im_start|>system\na <<kvcommons>> b<|im_end|>\n<|im_start|>user\n");
 }
 
+TEST(ChatFormat, ASystemPromptIsNeverDroppedSilently) {
+  EXPECT_TRUE(MakeChatFrame(nullptr, "yandex", ""));
+  const auto dropped = MakeChatFrame(nullptr, "yandex", "Be brief.");
+  ASSERT_FALSE(dropped);
+  EXPECT_EQ(dropped.error().code(), Code::kUnsupported);
+  EXPECT_NE(dropped.error().message().find("--instruction"), std::string::npos);
+  EXPECT_TRUE(MakeChatFrame(nullptr, "llama3", " Be brief.\n")) << "templates trim";
+}
+
+TEST(ChatFormat, OnlyAKnownTemplateHasASystemPromptOfItsOwn) {
+  EXPECT_EQ(DefaultSystemOf(nullptr), "");
+  EXPECT_EQ(DefaultSystemOf("{{ '<|im_start|>' }}"), "");
+  EXPECT_EQ(DefaultSystemOf("{{ 'You are a helpful AI assistant named SmolLM, trained by Hugging "
+                            "Face<|im_end|>' }}"),
+            "You are a helpful AI assistant named SmolLM, trained by Hugging Face");
+}
+
 TEST(ChatFormat, WhatIsUnknownIsRefusedWithWhatIsKnown) {
   const auto name = MakeChatFrame(nullptr, "chatnl", "");
   ASSERT_FALSE(name);

@@ -22,6 +22,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -149,9 +150,10 @@ class Engine {
                                                 bool parse_special) const = 0;
   virtual Result<std::string> Detokenize(std::span<const TokenId> tokens) const = 0;
   virtual bool EndsGeneration(TokenId token) const = 0;
-  // The model's chat format (`name` as in MakeChatFrame), and the token that its prompts begin
-  // with, where its vocabulary asks for one.
-  virtual Result<ChatFrame> FormatChat(std::string_view name, std::string_view system) const = 0;
+  // The model's chat format (`name` as in MakeChatFrame; no `system`: the model's own), and the
+  // token that its prompts begin with, where its vocabulary asks for one.
+  virtual Result<ChatFrame> FormatChat(std::string_view name,
+                                       std::optional<std::string_view> system) const = 0;
   virtual std::vector<TokenId> PromptBegin() const = 0;
 
   // Forgets all rows.

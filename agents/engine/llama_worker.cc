@@ -74,13 +74,16 @@ bool LlamaWorker::EndsGeneration(TokenId token) const {
          llama_vocab_is_eog(vocabulary_, token);
 }
 
-Result<ChatFrame> LlamaWorker::FormatChat(std::string_view name, std::string_view system) const {
-  return MakeChatFrame(llama_model_chat_template(model_.get(), nullptr), name, system);
+Result<ChatFrame> LlamaWorker::FormatChat(std::string_view name,
+                                          std::optional<std::string_view> system) const {
+  const char* const own = llama_model_chat_template(model_.get(), nullptr);
+  return MakeChatFrame(own, name, system.value_or(DefaultSystemOf(own)));
 }
 
 std::vector<TokenId> LlamaWorker::PromptBegin() const {
-  if (!llama_vocab_get_add_bos(vocabulary_)) return {};
-  return {llama_vocab_bos(vocabulary_)};
+  const TokenId begin = llama_vocab_bos(vocabulary_);
+  if (!llama_vocab_get_add_bos(vocabulary_) || begin < 0) return {};
+  return {begin};
 }
 
 Status LlamaWorker::CheckTokens(std::span<const TokenId> tokens, std::size_t offset) const {

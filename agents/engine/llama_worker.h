@@ -33,7 +33,8 @@ class LlamaWorker final : public Engine {
   Position held_end() const override { return held_end_; }
 
   Result<std::vector<TokenId>> Tokenize(std::string_view text, bool parse_special) const override;
-  Result<ChatFrame> FormatChat(std::string_view name, std::string_view system) const override;
+  Result<ChatFrame> FormatChat(std::string_view name,
+                               std::optional<std::string_view> system) const override;
   std::vector<TokenId> PromptBegin() const override;
   Result<std::string> Detokenize(std::span<const TokenId> tokens) const override;
   bool EndsGeneration(TokenId token) const override;

@@ -208,7 +208,9 @@ void AddBench(Program& program) {
 
 void AddPromptOptions(CLI::App* command, kvcommons::PromptText& prompt) {
   command
-      ->add_option("--system", prompt.system, "the application's system prompt; default: SmolLM2's")
+      ->add_option("--system", prompt.system,
+                   "the application's system prompt; default: the model's own, if it is known; '': "
+                   "none")
       ->type_name("TEXT");
   command->add_option("--instruction", prompt.instruction, "what stands before the first passage")
       ->type_name("TEXT");

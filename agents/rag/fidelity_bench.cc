@@ -282,7 +282,9 @@ FidelitySamples::Wanted FidelityBench::wanted() const {
                  {"passages", options_.passages},
                  {"preface_tokens", options_.preface_tokens}};
   if (options_.prompt != PromptText{}) {  // Lines of the usual one do not name it.
-    method["prompt"] = {options_.prompt.system, options_.prompt.instruction, options_.prompt.chat};
+    const PromptText& prompt = options_.prompt;
+    method["prompt"] = {prompt.system ? Json(*prompt.system) : Json(), prompt.instruction,
+                        prompt.chat};
   }
   return {FingerprintOf(engine_->profile()).ToHex(), method.dump(), options_.seed, options_.answers,
           options_.timed};

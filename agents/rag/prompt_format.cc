@@ -16,9 +16,11 @@ Status CheckBytes(const char* field, const std::string& text) {
 }  // namespace
 
 Result<PromptFormat> PromptFormat::Of(const Engine& engine, const PromptText& text) {
-  KVC_FAIL_IF_ERROR(CheckBytes("--system", text.system));
+  KVC_FAIL_IF_ERROR(CheckBytes("--system", text.system.value_or("")));
   KVC_FAIL_IF_ERROR(CheckBytes("--instruction", text.instruction));
-  const auto frame = engine.FormatChat(text.chat, text.system);
+  std::optional<std::string_view> system;
+  if (text.system) system = *text.system;
+  const auto frame = engine.FormatChat(text.chat, system);
   if (!frame) return Fail(frame.error());
   const std::string instruction = text.instruction.empty() ? "" : text.instruction + "\n\n";
   PromptFormat format;
@@ -31,9 +33,19 @@ Result<PromptFormat> PromptFormat::Of(const Engine& engine, const PromptText& te
         "nothing stands before the first passage; give --system or --instruction: canonical rows "
         "are made behind it"));
   }
-  format.opening_ = engine.PromptBegin();
+  // Some templates spell it out.
+  const std::vector<TokenId> begin = engine.PromptBegin();
+  if (!begin.empty() && (before->empty() || before->front() != begin.front())) {
+    format.opening_ = begin;
+  }
   format.opening_.insert(format.opening_.end(), before->begin(), before->end());
   format.closing_ = std::move(*after);
+  const std::size_t tokens = format.opening_.size() + format.closing_.size();
+  if (tokens >= engine.context_tokens()) {
+    return Fail(InvalidArgument("--system and --instruction are " + std::to_string(tokens) +
+                                " tokens with the chat format; the limit is the context of " +
+                                std::to_string(engine.context_tokens()) + ", see --context"));
+  }
   return format;
 }
 

@@ -12,6 +12,7 @@
 
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -22,8 +23,7 @@ namespace kvcommons {
 
 // As an application writes it; the defaults are what docs/fidelity.md is measured with.
 struct PromptText {
-  std::string system =  // SmolLM2's own
-      "You are a helpful AI assistant named SmolLM, trained by Hugging Face";
+  std::optional<std::string> system;  // unset: what the model's template has where nobody gives one
   std::string instruction =
       "Read the passages, then answer the question at the end in one or two full sentences, naming "
       "the facts you used.";
@@ -38,8 +38,9 @@ struct PromptText {
 
 class PromptFormat {
  public:
-  // kInvalidArgument: too long, nothing before the first passage, an unknown name. kUnsupported: a
-  // template in the GGUF file that llama.cpp does not know.
+  // kInvalidArgument: too long (in bytes, or for the context), nothing before the first passage, an
+  // unknown name. kUnsupported: a template in the GGUF file that llama.cpp does not know, or one
+  // without a place for a system prompt.
   static Result<PromptFormat> Of(const Engine& engine, const PromptText& text);
 
   // Up to the first passage: system prompt, beginning of the user's message, instruction.

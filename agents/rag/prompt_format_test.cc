@@ -69,7 +69,9 @@ TEST(PromptFormatTest, WhatCannotBeAPromptIsRefused) {
   text.instruction = "Read.";
   EXPECT_TRUE(PromptFormat::Of(engine, text));
   text.instruction.assign(PromptText::kMaxBytes, 'a');
-  EXPECT_TRUE(PromptFormat::Of(engine, text)) << "the limit itself";
+  EXPECT_NE(PromptFormat::Of(engine, text).error().message().find("see --context"),
+            std::string::npos)
+      << "at the limit; a context holds far less";
   text.instruction += 'a';
   const auto longer = PromptFormat::Of(engine, text);
   ASSERT_FALSE(longer);

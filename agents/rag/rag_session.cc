@@ -144,7 +144,8 @@ Status RagSession::CarryOut(std::span<const TokenId> prompt,
     if (!quality->enabled) {
       const std::string name = QualityName(compose.rule, compose.completion);
       report.not_composed = "rule " + name + " is switched off: " + quality->reason +
-                            "; kvcommons quality reset " + name + " lets it go on";
+                            "; kvcommons quality reset " + name + " --model " +
+                            model_->fingerprint().ToHex() + " lets it go on";
       parts.chunks.clear();
     }
   }

@@ -114,9 +114,10 @@ std::optional<Arguments> ParseArguments(int argc, const char* const* argv, std::
       ->type_name("RULE")
       ->required();
   quality->get_subcommand("reset")
-      ->add_option("--model", arguments.model,
-                   "For this model only: 32 hexadecimal digits, as quality ls prints them. "
-                   "Default: for all")
+      ->add_option(
+          "--model", arguments.model,
+          "For this model, also where the rule is on: 32 hexadecimal digits, as quality ls "
+          "prints them. Default: all models for which it is off")
       ->type_name("KEY");
   CLI::App* const bench = app.get_subcommand("bench");
   const auto names = BenchNames();

@@ -42,7 +42,7 @@ struct Arguments {
   std::int64_t timeout_ms = 0;     // 0: the command's own
   std::uint32_t limit = 100;       // ls, library ls: blocks or texts at most
   std::string key;                 // explain, rm, library rm; quality reset: the rule
-  std::string model;               // quality reset: a fingerprint; empty: of all models
+  std::string model;               // quality reset: a fingerprint; empty: all it is off for
   std::vector<std::string> names;  // bench; empty: all
   std::string scratch;             // bench: where plain files go
   std::string daemon_binary;       // bench: empty: kvcommonsd beside this program

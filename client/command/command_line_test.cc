@@ -334,12 +334,15 @@ TEST_F(CommandLineTest, QualityResetTakesARuleOfAllModelsOrOfOne) {
   EXPECT_EQ(RunThere({"quality", "reset", "design", "--model", "bb"}), kExitOk);
   EXPECT_EQ(out_.str(), "design goes on with model bb.\n");
   EXPECT_EQ(RunThere({"quality", "reset", "design"}), kExitOk);
-  EXPECT_EQ(daemon_->Resets(), (std::vector<std::string>{"bb design", "aa design", "bb design"}));
+  EXPECT_EQ(daemon_->Resets(), (std::vector<std::string>{"bb design", "aa design"}))
+      << "without a model, only where it is off";
+  EXPECT_EQ(RunThere({"quality", "reset", "boundary"}), kExitFailure);
+  EXPECT_THAT(err_.str(), HasSubstr("\"boundary\" is switched off for no model"));
   EXPECT_EQ(RunThere({"quality", "reset", "boundary", "--model", "bb"}), kExitFailure);
-  EXPECT_THAT(err_.str(), HasSubstr("kvcommons quality ls lists them"));
+  EXPECT_THAT(err_.str(), HasSubstr("with model \"bb\"; kvcommons quality ls lists"));
   EXPECT_EQ(RunThere({"quality", "reset"}), kExitUsage);
   EXPECT_EQ(RunThere({"quality"}), kExitUsage);
-  EXPECT_EQ(daemon_->Resets().size(), 3u);
+  EXPECT_EQ(daemon_->Resets().size(), 2u);
 }
 
 }  // namespace

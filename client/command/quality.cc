@@ -1,6 +1,7 @@
 // `kvcommons quality ls` and `quality reset`.
 
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "client/command/commands.h"
 #include "client/command/stats.h"
@@ -22,6 +23,12 @@ std::string Number(const json& row, const char* name, int digits) {
                                                      : "unknown";
 }
 
+std::string StateOf(const json& row) {
+  const std::optional<bool> enabled = FlagAt(row, "/enabled");
+  if (!enabled) return "unknown";
+  return *enabled ? "on" : "off: " + Printable(TextAt(row, "/reason").value_or(""));
+}
+
 int List(const CommandContext& context, const json& rows) {
   if (context.arguments.is_json) {
     context.out << JsonText(rows) << '\n';
@@ -38,42 +45,40 @@ int List(const CommandContext& context, const json& rows) {
                {"TOP-1", Table::Align::kRight},
                {"STATE"}});
   for (const json& row : rows) {
-    const bool is_off = FlagAt(row, "/enabled") == false;
-    table.AddRow({Printable(TextAt(row, "/rule").value_or("")), TextAt(row, "/model").value_or(""),
-                  Number(row, "samples", 0), Number(row, "mean_kl", 4), Number(row, "mean_top1", 3),
-                  is_off ? "off: " + Printable(TextAt(row, "/reason").value_or("")) : "on"});
+    table.AddRow({Printable(TextAt(row, "/rule").value_or("")),
+                  Printable(TextAt(row, "/model").value_or("")), Number(row, "samples", 0),
+                  Number(row, "mean_kl", 4), Number(row, "mean_top1", 3), StateOf(row)});
   }
   table.Print(context.out);
   return kExitOk;
 }
 
+// Without a model: of those that are off. One that is on has nothing to gain, and reports to lose.
 int Reset(const CommandContext& context, Client& client, const json& rows) {
   const std::string& rule = context.arguments.key;
+  const std::string& wanted = context.arguments.model;
   std::vector<std::string> models;
   for (const json& row : rows) {
     const std::string model = TextAt(row, "/model").value_or("");
-    const bool is_wanted = context.arguments.model.empty() || context.arguments.model == model;
+    const bool is_wanted = wanted.empty() ? FlagAt(row, "/enabled") == false : wanted == model;
     if (is_wanted && TextAt(row, "/rule") == rule) models.push_back(model);
   }
   if (models.empty()) {
-    return ReportFailure(context,
-                         NotFound("no engine has reported on rule \"" + Printable(rule) + "\"" +
-                                  (context.arguments.model.empty() ? "" : " with this model") +
-                                  "; kvcommons quality ls lists them"));
+    const std::string what = wanted.empty()
+                                 ? "is switched off for no model"
+                                 : "was never reported on with model \"" + Printable(wanted) + "\"";
+    return ReportFailure(context, NotFound("rule \"" + Printable(rule) + "\" " + what +
+                                           "; kvcommons quality ls lists what was reported"));
   }
   json done = json::array();
   for (const std::string& model : models) {
     const Result<bool> reset = client.ResetQuality(model, rule);
     if (!reset) return ReportFailure(context, reset.error());
     done.push_back({{"rule", rule}, {"model", model}});
+    if (context.arguments.is_json) continue;
+    context.out << Printable(rule) << " goes on with model " << Printable(model) << ".\n";
   }
-  if (context.arguments.is_json) {
-    context.out << JsonText(done) << '\n';
-  } else {
-    for (const std::string& model : models) {
-      context.out << Printable(rule) << " goes on with model " << model << ".\n";
-    }
-  }
+  if (context.arguments.is_json) context.out << JsonText(done) << '\n';
   return kExitOk;
 }
 
