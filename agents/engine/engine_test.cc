@@ -37,7 +37,8 @@ TEST(Profile, SaysWhatTheFileIs) {
 
 TEST(Gate, PassesOnTheModelsOwnLayout) {
   KVC_NEEDS_MODEL();
-  for (const TestEngine kind : {TestEngine::kWorker, TestEngine::kExact}) {
+  for (const TestEngine kind : {TestEngine::kWorker, TestEngine::kExact, TestEngine::kExactFlash,
+                                TestEngine::kExactSmallUbatch, TestEngine::kExactByState}) {
     const auto report = SharedEngine(kind).RunGate();
     ASSERT_TRUE(report) << report.error().ToString();
     EXPECT_TRUE(report->passed) << report->reason;

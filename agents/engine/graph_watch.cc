@@ -17,6 +17,8 @@ namespace {
 constexpr std::string_view kKeyCells = "attn_inp_k_idxs";
 constexpr std::string_view kValueCells = "attn_inp_v_idxs";
 constexpr std::string_view kMask = "attn_inp_kq_mask";
+constexpr std::string_view kPositions = "inp_pos";
+constexpr std::string_view kTemperature = "inp_attn_scale";  // by position
 
 const ggml_tensor* SourceNamed(const ggml_tensor* node, std::string_view name) {
   for (const ggml_tensor* source : node->src) {
@@ -68,19 +70,27 @@ void GraphWatch::BeginPass(const Pass& pass) {
   ubatch_begin_ = 0;
   layer_ = static_cast<std::uint32_t>(memory_.layers.size());
   patched_end_ = 0;
+  moves_ = !std::equal(pass.positions.begin(), pass.positions.end(), pass.tickets.begin());
+  moved_end_ = 0;
   bad_ = false;
 }
 
 bool GraphWatch::EndPass() {
   mode_ = Mode::kIdle;
   const std::size_t rows = pass_.positions.size(), padding = pass_.padding;
-  const bool patched = !PatchesMask() || patched_end_ == rows;
+  const bool patched =
+      (!PatchesMask() || patched_end_ == rows) && (!moves_ || moved_end_ == rows + padding);
   pass_ = Pass{};
   const bool all = cells_.size() == rows && padding_seen_ == padding;
   return !bad_ && all && patched;
 }
 
 bool GraphWatch::Ask(const ggml_tensor* node) {
+  if (mode_ == Mode::kCapture) NoteReader(node);
+  if (node->op == GGML_OP_ROPE) {
+    NoteRotation(node);
+    return false;
+  }
   if (node->op == GGML_OP_SET_ROWS) {
     if (const ggml_tensor* indices = SourceNamed(node, kKeyCells)) {
       NoteKeyWrite(node, indices);
@@ -119,6 +129,33 @@ bool GraphWatch::Done(const ggml_tensor* node) {
     return layer_ != pass_.last_layer;
   }
   return true;
+}
+
+void GraphWatch::NoteReader(const ggml_tensor* node) {
+  constexpr std::size_t kMaxBias = 1;  // of both kinds of attention; ALiBi where it is not 0
+  const ggml_tensor* positions = SourceNamed(node, kPositions);
+  const bool rotates = node->op == GGML_OP_ROPE && positions != nullptr &&
+                       InHostMemory(positions) && positions->type == GGML_TYPE_I32;
+  rotates_ = rotates_ || rotates;
+  const bool biased = IsAttention(node) && OpParameter(node, kMaxBias) != 0;
+  if ((positions != nullptr && !rotates) || SourceNamed(node, kTemperature) != nullptr || biased) {
+    reads_positions_otherwise_ = true;
+  }
+}
+
+// Every rotation of a ubatch reads the same input: it is put right before the first.
+void GraphWatch::NoteRotation(const ggml_tensor* node) {
+  if (mode_ != Mode::kPass || !moves_ || moved_end_ >= pass_.tickets.size()) return;
+  const ggml_tensor* input = SourceNamed(node, kPositions);
+  if (input == nullptr || !InHostMemory(input) || input->type != GGML_TYPE_I32) {
+    bad_ = true;
+    return;
+  }
+  auto* positions = static_cast<std::int32_t*>(input->data);
+  if (positions[0] != pass_.tickets[moved_end_]) return;
+  for (std::int64_t i = 0; i < input->ne[0]; ++i, ++moved_end_) {
+    if (moved_end_ < pass_.positions.size()) positions[i] = pass_.positions[moved_end_];
+  }
 }
 
 void GraphWatch::NoteKeyWrite(const ggml_tensor* node, const ggml_tensor* indices) {
@@ -172,8 +209,7 @@ void GraphWatch::NoteKeyWrite(const ggml_tensor* node, const ggml_tensor* indice
   }
 }
 
-// A run's own sequence cannot see the rows that earlier runs of the same pass compute: opens them,
-// and closes what is hidden.
+// Closes the rows behind each one's own, and what is hidden.
 void GraphWatch::PatchMask(const ggml_tensor* mask) const {
   auto* rows = static_cast<std::byte*>(mask->data);
   const auto set = [&](std::byte* line, std::uint32_t cell, float value) {
@@ -183,11 +219,15 @@ void GraphWatch::PatchMask(const ggml_tensor* mask) const {
       reinterpret_cast<float*>(line)[cell] = value;
     }
   };
+  std::span<const std::int32_t> held = pass_.cell_of_position;
+  while (!held.empty() && held.back() < 0) held = held.first(held.size() - 1);
   for (std::size_t row = ubatch_begin_; row < cells_.size(); ++row) {
     std::byte* line = rows + (row - ubatch_begin_) * mask->nb[1];
-    for (Position p = 0; pass_.sees_all_before && p < pass_.positions[row]; ++p) {
-      const std::int32_t cell = pass_.cell_of_position[static_cast<std::size_t>(p)];
-      if (cell >= 0) set(line, static_cast<std::uint32_t>(cell), 0);
+    const auto behind = static_cast<std::size_t>(pass_.positions[row]) + 1;
+    const auto later = pass_.sees_later ? held.subspan(std::min(behind, held.size()))
+                                        : std::span<const std::int32_t>();
+    for (const std::int32_t cell : later) {
+      if (cell >= 0) set(line, static_cast<std::uint32_t>(cell), -INFINITY);
     }
     for (const Position position : pass_.hidden) {
       const std::int32_t cell = pass_.cell_of_position[static_cast<std::size_t>(position)];

@@ -1,13 +1,14 @@
 // What happens inside a llama_decode, through llama.cpp's public evaluation callback: where the
-// cache lies, which cells a pass writes, the mask that joins its runs, the layer hook, the
+// cache lies, which cells a pass writes, its rows' true positions and mask, the layer hook, the
 // attention probe.
 //
 // llama.cpp promises neither node names nor their order. So Engine::Open lets Capture() prove that
 // all of them are there, and refuses to work where they are not; a pass in which an expected node
-// did not appear is reported by complete().
+// did not appear is reported by EndPass().
 //
 // Trap: with ask = true the callback runs *before* the nodes since the last true answer have been
-// computed. Inputs (mask, cells) are set by then; anything computed is only read after ask = false.
+// computed. Inputs (positions, mask, cells) are set by then; anything computed is only read after
+// ask = false.
 //
 // Thread safety: none; used by one context's thread.
 
@@ -33,9 +34,13 @@ class GraphWatch {
   struct Pass {
     std::span<const Position> positions;
     std::size_t padding = 0;  // rows behind them in the batch that belong to nobody
-    // Whether a row sees every held position up to its own, which the mask then has to open: its
-    // run's sequence has only the row before it. Otherwise llama.cpp's own mask is right.
-    bool sees_all_before = false;
+    // What llama.cpp takes for the positions of the batch's rows, those of padding last. Ascending
+    // by one, and none below its row's position: so an input that begins with the next of them is
+    // one that has not been put right. Where they differ, it is.
+    std::span<const std::int32_t> tickets;
+    // Whether llama.cpp's mask opens rows to positions behind their own: it takes all that was held
+    // before the pass for what lies before it.
+    bool sees_later = false;
     std::span<const Position> hidden;  // rows of the pass do not see these, their own excepted
     // Filled as cells become known.
     std::span<std::int32_t> cell_of_position;
@@ -56,7 +61,10 @@ class GraphWatch {
 
   void BeginPass(const Pass& pass);
   bool uses_flash() const { return flash_; }
-  // True if every row's cell was seen and, where asked for, the mask was patched.
+  // Whether rotations alone read positions, by what Capture saw: else a row cannot have other ones
+  // than llama.cpp has for it (learned positions, ALiBi, a temperature that depends on them).
+  bool can_move() const { return rotates_ && !reads_positions_otherwise_; }
+  // True if every row's cell was seen and, where asked for, positions and mask were patched.
   bool EndPass();
 
  private:
@@ -65,7 +73,9 @@ class GraphWatch {
   bool Ask(const ggml_tensor* node);
   bool Done(const ggml_tensor* node);
   void NoteKeyWrite(const ggml_tensor* node, const ggml_tensor* indices);
-  bool PatchesMask() const { return pass_.sees_all_before || !pass_.hidden.empty(); }
+  void NoteReader(const ggml_tensor* node);
+  void NoteRotation(const ggml_tensor* node);
+  bool PatchesMask() const { return pass_.sees_later || !pass_.hidden.empty(); }
   void PatchMask(const ggml_tensor* mask) const;
   void CallHook();
   bool WantsProbe() const;
@@ -84,6 +94,7 @@ class GraphWatch {
   std::uint32_t value_writes_ = 0;  // seen while capturing
   bool flash_ = false;
   bool attention_seen_ = false;
+  bool rotates_ = false, reads_positions_otherwise_ = false;
 
   Pass pass_;
   std::vector<std::uint32_t> cells_;  // of the pass's rows so far
@@ -91,6 +102,8 @@ class GraphWatch {
   std::uint32_t ubatch_begin_ = 0;  // batch index of the current ubatch's first row
   std::uint32_t layer_ = 0;         // of the last key write; an index into memory_.layers
   std::uint32_t patched_end_ = 0;   // rows whose mask is done
+  bool moves_ = false;              // tickets are not the positions
+  std::size_t moved_end_ = 0;       // rows, with padding, whose positions are done
   bool bad_ = false;
 };
 

@@ -183,9 +183,8 @@ class Engine {
 
   // Computes the tokens of `runs` (ascending, disjoint, not empty) of the prompt in one pass. Rows
   // that the cache holds at those positions are replaced; all others stay. Every position before
-  // the last run's end must be held or computed. Adjacent runs are joined, and where there are more
-  // than kMaxRuns the closest ones, so that the rows between them are computed as well.
-  // `logit_rows`: how many of the last computed rows get logits.
+  // the last run's end must be held or computed. `logit_rows`: how many of the last computed rows
+  // get logits.
   virtual Status Run(std::span<const TokenId> prompt, std::span<const TokenRun> runs,
                      std::uint32_t logit_rows = 1) = 0;
   // The same up to the attention of layer `last`, and then forgets the rows it computed: for a
@@ -208,7 +207,7 @@ class Engine {
   // the context's end. The rows of all but the last token are then held.
   Result<std::vector<TokenId>> Generate(std::uint32_t count);
 
-  // How many rows the last Run computed (joined runs included).
+  // How many rows the last Run computed.
   virtual std::uint32_t computed_rows() const = 0;
 
   // Called in every pass, once a layer and ubatch; empty: none. By way of the state blob a pass
@@ -228,12 +227,9 @@ class Engine {
   // model (align/gate.h). Empties the cache.
   Result<GateReport> RunGate();
 
-  // One sequence of llama.cpp for each run, of its 256; a few are kept back.
-  static constexpr std::uint32_t kMaxRuns = 250;
-
  protected:
   // The gate's probe: tokens at positions first, first + 1, ... of an empty cache, none of which
-  // sees another. REQUIRES: at most kMaxRuns tokens.
+  // sees another. REQUIRES: tokens are not empty.
   virtual Status RunApart(std::span<const TokenId> tokens, Position first) = 0;
 };
 

@@ -1,6 +1,7 @@
 #include "agents/engine/llama_worker.h"
 
 #include <algorithm>
+#include <numeric>
 #include <string>
 
 #include "agents/engine/llama_log.h"
@@ -12,8 +13,7 @@ namespace {
 
 constexpr std::size_t kMaxTextBytes = 16U << 20;
 
-// Padding's own; a pass that is padded has fewer runs than a tile has rows.
-constexpr llama_seq_id kPaddingSequence = Engine::kMaxRuns + 1;
+constexpr llama_seq_id kPaddingSequence = 1;  // sequence 0 has all rows that anybody keeps
 
 std::string Text(const PlaceSpan& span) {
   return "span at " + std::to_string(span.begin) + " of " + std::to_string(span.count) + " rows";
@@ -131,12 +131,30 @@ Status LlamaWorker::RemoveFrom(Position position) {
   read_.reset();
   const TokenRun removed{position, held_end_};
   LeaveOutBeside({&removed, 1});
-  if (!llama_memory_seq_rm(memory_, 0, position, -1)) {
-    Clear();
-    return Internal("llama.cpp cannot remove rows from " + std::to_string(position));
-  }
+  KVC_RETURN_IF_ERROR(RemoveTickets(position, held_end_));
   std::fill(cell_of_position_.begin() + position, cell_of_position_.end(), -1);
   NoteHeld();
+  return Status();
+}
+
+Status LlamaWorker::RemoveTickets(Position begin, Position end) {
+  for (Position p = begin; p < end;) {
+    const auto at = static_cast<std::size_t>(p);
+    Position next = p + 1;
+    if (cell_of_position_[at] >= 0) {
+      const llama_pos ticket = ticket_of_position_[at];
+      const auto follows = [&](Position q) {
+        const auto index = static_cast<std::size_t>(q);
+        return cell_of_position_[index] >= 0 && ticket_of_position_[index] == ticket + (q - p);
+      };
+      while (next < end && follows(next)) ++next;
+      if (!llama_memory_seq_rm(memory_, 0, ticket, ticket + (next - p))) {
+        Clear();
+        return Internal("llama.cpp cannot remove rows from " + std::to_string(p));
+      }
+    }
+    p = next;
+  }
   return Status();
 }
 
@@ -190,7 +208,9 @@ Status LlamaWorker::PlaceClaim(std::span<const PlaceSpan> spans) {
   }
   // An empty cache fills its cells from 0 in the blob's order; ProveCache() checked it.
   for (std::size_t i = 0; i < positions.size(); ++i) {
-    cell_of_position_[static_cast<std::size_t>(positions[i])] = static_cast<std::int32_t>(i);
+    const auto at = static_cast<std::size_t>(positions[i]);
+    cell_of_position_[at] = static_cast<std::int32_t>(i);
+    ticket_of_position_[at] = positions[i];
   }
   NoteHeld();
   return Status();
@@ -287,14 +307,16 @@ Status LlamaWorker::ReadRowsFromState(Position begin, std::uint32_t count,
     Result<CellClaim::Held> held = claim_.Read(context_.get());
     if (!held) return held.error();
     read_ = std::move(*held);
-  }
-  // Cells of the blob are in the cache's order, not in that of positions.
-  std::vector<std::int32_t> cells(count, -1);
-  for (std::size_t cell = 0; cell < read_->positions.size(); ++cell) {
-    const std::int64_t row = std::int64_t{read_->positions[cell]} - begin;
-    if (row >= 0 && row < count) {
-      cells[static_cast<std::size_t>(row)] = static_cast<std::int32_t>(cell);
+    cell_of_ticket_.clear();
+    for (std::size_t cell = 0; cell < read_->positions.size(); ++cell) {
+      cell_of_ticket_[read_->positions[cell]] = static_cast<std::int32_t>(cell);
     }
+  }
+  std::vector<std::int32_t> cells(count, -1);
+  for (std::uint32_t row = 0; row < count; ++row) {
+    const auto found =
+        cell_of_ticket_.find(ticket_of_position_[static_cast<std::size_t>(begin) + row]);
+    if (found != cell_of_ticket_.end()) cells[row] = found->second;
   }
   if (std::find(cells.begin(), cells.end(), -1) != cells.end()) {
     return Internal("llama.cpp's sequence state lacks rows that it should hold");
@@ -319,8 +341,7 @@ Status LlamaWorker::Run(std::span<const TokenId> prompt, std::span<const TokenRu
     return InvalidArgument("prompt has " + std::to_string(prompt.size()) +
                            " tokens; the limit is " + std::to_string(context_tokens()));
   }
-  const Result<std::vector<TokenRun>> plan =
-      PlanRuns(runs, prompt.size(), cell_of_position_, 0, kMaxRuns);
+  const Result<std::vector<TokenRun>> plan = PlanRuns(runs, prompt.size(), cell_of_position_);
   if (!plan) return plan.error();
   return Decode(prompt, 0, *plan, logit_rows);
 }
@@ -341,10 +362,7 @@ Status LlamaWorker::RunUpTo(std::uint32_t last, std::span<const TokenId> prompt,
   // Their deeper layers hold whatever lay in those cells before.
   logit_rows_ = 0;
   for (const Position position : batch_positions_) {
-    if (!llama_memory_seq_rm(memory_, 0, position, position + 1)) {
-      Clear();
-      return Internal("llama.cpp cannot remove row " + std::to_string(position));
-    }
+    KVC_RETURN_IF_ERROR(RemoveTickets(position, position + 1));
     cell_of_position_[static_cast<std::size_t>(position)] = -1;
   }
   NoteHeld();
@@ -364,7 +382,7 @@ Status LlamaWorker::RunToken(TokenId token) {
 }
 
 Status LlamaWorker::RunApart(std::span<const TokenId> tokens, Position first) {
-  KVC_ASSERT(!tokens.empty() && tokens.size() <= kMaxRuns);
+  KVC_ASSERT(!tokens.empty());
   if (first < 0 ||
       first + static_cast<std::int64_t>(tokens.size()) > std::int64_t{context_tokens()}) {
     return InvalidArgument("tokens at " + std::to_string(first) + " do not fit the context");
@@ -372,16 +390,13 @@ Status LlamaWorker::RunApart(std::span<const TokenId> tokens, Position first) {
   KVC_RETURN_IF_ERROR(CheckTokens(tokens, 0));
   Clear();
   batch_tokens_.assign(tokens.begin(), tokens.end());
-  batch_positions_.clear();
-  batch_sequences_.clear();
-  for (std::size_t i = 0; i < tokens.size(); ++i) {
-    batch_positions_.push_back(first + static_cast<Position>(i));
-    batch_sequences_.push_back(static_cast<llama_seq_id>(i));
-  }
+  batch_positions_.resize(tokens.size());
+  std::iota(batch_positions_.begin(), batch_positions_.end(), first);
+  hidden_ = batch_positions_;
   batch_wants_logits_.assign(tokens.size(), 0);
   logit_rows_ = 0;
   computed_rows_ = static_cast<std::uint32_t>(tokens.size());
-  KVC_RETURN_IF_ERROR(DecodeBatch(batch_positions_, false));
+  KVC_RETURN_IF_ERROR(DecodeBatch(false));
   NoteHeld();
   return Status();
 }
@@ -399,6 +414,15 @@ Status LlamaWorker::Decode(std::span<const TokenId> tokens, Position first,
     return InvalidArgument("logit_rows is " + std::to_string(logit_rows) + "; this pass computes " +
                            std::to_string(rows));
   }
+  // Between several runs there are rows that stay.
+  const bool sees_later =
+      runs.size() > 1 || (runs.front().begin < held_end_ && runs.back().end < held_end_);
+  if (sees_later && !watch_->can_move()) {
+    return Unsupported(
+        "rows before position " + std::to_string(held_end_) +
+        " cannot be computed while those behind them are held: this model reads positions in other "
+        "places than its rotations; remove them first");
+  }
   if (!in_memory_ && hook_) {
     return Unsupported("a layer hook needs the cache's memory, and rows go by the state blob here");
   }
@@ -406,38 +430,19 @@ Status LlamaWorker::Decode(std::span<const TokenId> tokens, Position first,
   read_.reset();
   LeaveOutBeside(runs);
   // From here on llama.cpp's state changes, and a failure empties the cache.
-  //
-  // Each run gets a sequence of its own, since llama.cpp wants a sequence to go on where it ended:
-  // the row before the run is enough for that, and the mask opens the others. (All of what lies
-  // left of it costs 2 to 7 % of passes over 780 single rows of 5,200.) The last run can have
-  // sequence 0 itself if nothing lies right of it.
-  const bool last_is_open = runs.back().end >= held_end_;
-  std::size_t own_sequences = runs.size() - (last_is_open ? 1 : 0);
   for (const TokenRun& run : runs) {
-    if (run.begin >= held_end_) continue;
-    if (!llama_memory_seq_rm(memory_, 0, run.begin, run.end)) {
-      Clear();
-      return Internal("llama.cpp cannot remove rows from " + std::to_string(run.begin));
-    }
-    const auto end = std::min(static_cast<std::size_t>(run.end), cell_of_position_.size());
-    std::fill(cell_of_position_.begin() + run.begin,
-              cell_of_position_.begin() + static_cast<std::ptrdiff_t>(end), -1);
-  }
-  for (std::size_t i = 0; i < own_sequences; ++i) {
-    if (runs[i].begin == 0) continue;
-    llama_memory_seq_cp(memory_, 0, static_cast<llama_seq_id>(i + 1), runs[i].begin - 1,
-                        runs[i].begin);
+    const Position end = std::min(run.end, held_end_);
+    if (run.begin >= end) break;
+    KVC_RETURN_IF_ERROR(RemoveTickets(run.begin, end));
+    std::fill(cell_of_position_.begin() + run.begin, cell_of_position_.begin() + end, -1);
   }
 
   batch_tokens_.clear();
   batch_positions_.clear();
-  batch_sequences_.clear();
-  for (std::size_t i = 0; i < runs.size(); ++i) {
-    const auto sequence = static_cast<llama_seq_id>(i < own_sequences ? i + 1 : 0);
-    for (Position p = runs[i].begin; p < runs[i].end; ++p) {
+  for (const TokenRun& run : runs) {
+    for (Position p = run.begin; p < run.end; ++p) {
       batch_tokens_.push_back(tokens[static_cast<std::size_t>(p - first)]);
       batch_positions_.push_back(p);
-      batch_sequences_.push_back(sequence);
     }
   }
   batch_wants_logits_.assign(rows, 0);
@@ -445,13 +450,7 @@ Status LlamaWorker::Decode(std::span<const TokenId> tokens, Position first,
             batch_wants_logits_.end(), std::int8_t{1});
   logit_rows_ = 0;
   computed_rows_ = 0;
-  KVC_RETURN_IF_ERROR(DecodeBatch(batch_positions_, own_sequences > 0));
-
-  for (std::size_t i = 0; i < own_sequences; ++i) {
-    const auto sequence = static_cast<llama_seq_id>(i + 1);
-    llama_memory_seq_cp(memory_, sequence, 0, runs[i].begin, runs[i].end);
-    llama_memory_seq_rm(memory_, sequence, -1, -1);
-  }
+  KVC_RETURN_IF_ERROR(DecodeBatch(sees_later));
   NoteHeld();
   logit_rows_ = logit_rows;
   computed_rows_ = static_cast<std::uint32_t>(rows);
@@ -469,24 +468,31 @@ std::uint32_t LlamaWorker::PaddingOf(std::span<const Position> positions) const 
   return cells <= context_tokens() ? padding : 0;
 }
 
-Status LlamaWorker::DecodeBatch(std::span<const Position> positions, bool sees_all_before) {
+Status LlamaWorker::DecodeBatch(bool sees_later) {
+  const std::span<const Position> positions = batch_positions_;
   const std::uint32_t padding = PaddingOf(positions);
-  batch_llama_positions_.assign(positions.begin(), positions.end());
+  const std::size_t rows = positions.size() + padding;
+  KVC_ASSERT(rows <= llama_n_batch(context_.get()));  // more would abort the process
+  batch_sequences_.assign(positions.size(), 0);
+  batch_tickets_.resize(rows);
+  // An empty cache takes any beginning: true positions, for the gate's.
+  const llama_pos last = llama_memory_seq_pos_max(memory_, 0);
+  std::iota(batch_tickets_.begin(), batch_tickets_.end(), last < 0 ? positions.front() : last + 1);
+  for (std::size_t i = 0; i < positions.size(); ++i) {
+    ticket_of_position_[static_cast<std::size_t>(positions[i])] = batch_tickets_[i];
+  }
   for (std::uint32_t i = 0; i < padding; ++i) {
     batch_tokens_.push_back(batch_tokens_.front());
-    batch_llama_positions_.push_back(static_cast<llama_pos>(i));
     batch_sequences_.push_back(kPaddingSequence);
     batch_wants_logits_.push_back(0);
   }
-  const std::size_t rows = positions.size() + padding;
-  KVC_ASSERT(rows <= llama_n_batch(context_.get()));  // more would abort the process
   batch_sequence_counts_.assign(rows, 1);
   batch_sequence_lists_.resize(rows);
   for (std::size_t i = 0; i < rows; ++i) batch_sequence_lists_[i] = &batch_sequences_[i];
   llama_batch batch{};
   batch.n_tokens = static_cast<std::int32_t>(rows);
   batch.token = batch_tokens_.data();
-  batch.pos = batch_llama_positions_.data();
+  batch.pos = batch_tickets_.data();
   batch.n_seq_id = batch_sequence_counts_.data();
   batch.seq_id = batch_sequence_lists_.data();
   batch.logits = batch_wants_logits_.data();
@@ -495,7 +501,8 @@ Status LlamaWorker::DecodeBatch(std::span<const Position> positions, bool sees_a
   GraphWatch::Pass pass;
   pass.positions = positions;
   pass.padding = padding;
-  pass.sees_all_before = sees_all_before;
+  pass.tickets = batch_tickets_;
+  pass.sees_later = sees_later;
   pass.hidden = hidden_;
   pass.cell_of_position = cell_of_position_;
   pass.hook = hook_ ? &hook_ : nullptr;

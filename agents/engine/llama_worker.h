@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "agents/engine/cache_memory.h"
@@ -74,9 +75,12 @@ class LlamaWorker final : public Engine {
   // Computes `runs` (planned) of tokens; tokens[0] has position `first`.
   Status Decode(std::span<const TokenId> tokens, Position first, std::span<const TokenRun> runs,
                 std::uint32_t logit_rows);
-  // `positions`: of the batch's rows; it may get more, which nobody keeps.
-  Status DecodeBatch(std::span<const Position> positions, bool sees_all_before);
+  // Computes batch_tokens_ at batch_positions_; the batch may get more rows, which nobody keeps.
+  // `sees_later`: llama.cpp holds rows at positions behind some of these.
+  Status DecodeBatch(bool sees_later);
   std::uint32_t PaddingOf(std::span<const Position> positions) const;
+  // Takes these rows out of llama.cpp; the caller's tables are his.
+  Status RemoveTickets(Position begin, Position end);
   Status ReadRowsFromState(Position begin, std::uint32_t count, std::byte* destination) const;
   // Gives the rows of a claim by state blob to llama.cpp; without one, nothing.
   Status SettleClaim();
@@ -108,14 +112,19 @@ class LlamaWorker final : public Engine {
   std::weak_ptr<ClaimedRows> beside_;  // of the last PlaceBeside()
   mutable std::optional<CellClaim::Held>
       read_;  // by ReadRows() from the blob; gone with any change
+  mutable std::unordered_map<llama_pos, std::int32_t> cell_of_ticket_;  // of the blob that was read
   std::vector<std::int32_t> cell_of_position_;
+  // What llama.cpp takes for the position of each held row. It wants a sequence to go on where it
+  // ended, so rows that are computed in between get the next numbers; the pass's true positions and
+  // its mask are put in before they are read (GraphWatch).
+  std::vector<llama_pos> ticket_of_position_;
   std::uint32_t held_tokens_ = 0;
   Position held_end_ = 0;
 
   // The batch, reused by every pass.
   std::vector<llama_token> batch_tokens_;
-  std::vector<llama_pos> batch_llama_positions_;  // with those of padding
-  std::vector<llama_pos> batch_positions_;
+  std::vector<llama_pos> batch_tickets_;  // with those of padding
+  std::vector<Position> batch_positions_;
   std::vector<std::int32_t> batch_sequence_counts_;
   std::vector<llama_seq_id> batch_sequences_;
   std::vector<llama_seq_id*> batch_sequence_lists_;

@@ -118,24 +118,68 @@ TEST_P(Pass, ALaterTokenChangesNoEarlierRow_I5) {
   EXPECT_GT(Kl(logits, engine.Logits(0)), 1e-9) << "but the answer changes";
 }
 
+TEST_P(Pass, OfHundredsOfRunsEqualsTheSameInTwoPasses) {
+  Engine& engine = SharedEngine(GetParam());
+  constexpr std::uint32_t kTokens = 520;
+  const std::vector<std::byte> foreign = ForeignRows(engine, kTokens);
+  std::vector<TokenRun> runs;
+  for (Position p = 1; p < 520; p += 2) runs.push_back({p, p + 1});
+  PlaceAll(engine, foreign, kTokens);
+  const auto first = std::span(runs).first(130);
+  ASSERT_TRUE(engine.Run(Head(kTokens), first, 0).ok());
+  // Placed again, so that llama.cpp's own positions are the true ones.
+  PlaceAll(engine, Rows(engine, 0, kTokens), kTokens);
+  ASSERT_TRUE(engine.Run(Head(kTokens), std::span(runs).subspan(130)).ok());
+  const std::vector<float> wanted = Copy(engine.Logits(0));
+  PlaceAll(engine, foreign, kTokens);
+  ASSERT_TRUE(engine.Run(Head(kTokens), runs).ok());
+  EXPECT_EQ(engine.computed_rows(), 260U);
+  EXPECT_EQ(engine.held_tokens(), kTokens);
+  EXPECT_LT(Kl(wanted, engine.Logits(0)), kl_limit());
+}
+
+// llama.cpp takes what a pass computes in between for rows at its end.
+TEST_P(Pass, WhatFollowsOneInTheMiddleStandsAtItsOwnPosition) {
+  Engine& engine = SharedEngine(GetParam());
+  engine.Clear();
+  ASSERT_TRUE(engine.RunRest(Head(130)).ok());
+  const std::vector<float> wanted = Copy(engine.Logits(0));
+  const std::vector<std::byte> rows = Rows(engine, 0, 130);
+  engine.Clear();
+  ASSERT_TRUE(engine.RunRest(Head(120)).ok());
+  const std::vector<TokenRun> runs{{7, 8}, {20, 44}, {90, 91}};
+  ASSERT_TRUE(engine.Run(Head(120), runs, 0).ok());
+  const auto follows = [&] {
+    EXPECT_EQ(engine.held_end(), 120);
+    for (std::size_t i = 120; i < 129; ++i) ASSERT_TRUE(engine.RunToken(LongText()[i]).ok());
+    ASSERT_TRUE(engine.RunToken(LongText()[129]).ok());
+    EXPECT_LT(Kl(wanted, engine.Logits(0)), kl_limit());
+    for (const std::uint32_t layer : {0U, 29U}) {
+      for (const bool value : {false, true}) {
+        for (const std::uint32_t row : {30U, 90U, 129U}) {
+          const auto held = RowOf(engine, Rows(engine, 0, 130), 130, layer, value, row);
+          const auto plain = RowOf(engine, rows, 130, layer, value, row);
+          for (std::size_t i = 0; i < held.size(); ++i) {
+            ASSERT_NEAR(held[i], plain[i], 2e-2 * (1 + std::abs(plain[i])))
+                << layer << value << row;
+          }
+        }
+      }
+    }
+  };
+  follows();
+  ASSERT_TRUE(engine.RemoveFrom(120).ok());
+  follows();
+  // Cut within what was computed in between: the rest goes on behind it.
+  ASSERT_TRUE(engine.RemoveFrom(30).ok());
+  EXPECT_EQ(engine.held_tokens(), 30U);
+  ASSERT_TRUE(engine.RunRest(Head(120)).ok());
+  follows();
+}
+
 INSTANTIATE_TEST_SUITE_P(Engines, Pass,
                          testing::Values(TestEngine::kExact, TestEngine::kExactFlash,
-                                         TestEngine::kExactSmallUbatch));
-
-TEST(PassLimits, MoreRunsThanSequencesAreJoined) {
-  KVC_NEEDS_MODEL();
-  Engine& engine = SharedEngine(TestEngine::kExact);
-  constexpr std::uint32_t kTokens = 600;
-  const std::vector<std::byte> foreign = ForeignRows(engine, kTokens);
-  PlaceAll(engine, foreign, kTokens);
-  std::vector<TokenRun> runs;
-  for (Position p = 0; p < 600; p += 2) runs.push_back({p, p + 1});
-  ASSERT_TRUE(engine.Run(Head(kTokens), runs).ok());
-  EXPECT_EQ(engine.computed_rows(), 300U + 50U) << "50 gaps of one row are computed too";
-  EXPECT_EQ(engine.held_tokens(), kTokens);
-  const std::vector<float> logits = Copy(engine.Logits(0));
-  ASSERT_TRUE(engine.RunToken(5).ok());
-}
+                                         TestEngine::kExactSmallUbatch, TestEngine::kExactByState));
 
 TEST(PassLimits, WrongTokensAndRunsAreRefusedByName) {
   KVC_NEEDS_MODEL();

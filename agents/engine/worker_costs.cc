@@ -76,7 +76,8 @@ void LlamaWorker::MeasureCosts() {
     std::vector<TokenRun> many;
     for (Position i = 0; i < 8; ++i) many.push_back({64 + 16 * i, 65 + 16 * i});
     if (many.back().end <= far_end) {
-      costs_.run_us = std::max(1.0, (pass_us(many) - one_us) / 7);
+      const double many_us = pass_us(many);
+      if (many_us >= 0) costs_.run_us = std::max(1.0, (many_us - one_us) / 7);
     }
   }
   Clear();

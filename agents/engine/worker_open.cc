@@ -15,7 +15,7 @@ namespace {
 
 constexpr std::uint32_t kDefaultContext = 8192;
 constexpr std::uint32_t kMaxContext = 1U << 24;
-constexpr std::uint32_t kSequences = 256;  // all that llama.cpp has
+constexpr std::uint32_t kSequences = 2;  // the rows that are kept, and padding
 
 Status CheckOptions(const EngineOptions& options) {
   if (options.context_tokens > kMaxContext) {
@@ -88,6 +88,7 @@ Status LlamaWorker::Load(const EngineOptions& options) {
   if (!profile) return profile.error();
   profile_ = std::move(*profile);
   cell_of_position_.assign(profile_.context_tokens, -1);
+  ticket_of_position_.assign(profile_.context_tokens, -1);
   const auto heads = static_cast<std::uint64_t>(std::max(1, llama_model_n_head(model_.get())));
   padding_model_ = {llama_model_n_params(model_.get()),
                     heads * profile_.layer_count * profile_.head_dim};
@@ -109,7 +110,7 @@ Status LlamaWorker::MakeContext(const EngineOptions& options, bool flash) {
   parameters.n_batch = context;  // a longer batch would abort the process
   parameters.n_ubatch = std::min(options.ubatch_tokens, context);
   parameters.n_seq_max = kSequences;
-  parameters.kv_unified = true;  // one stream: sequences share cells, copies move no bytes
+  parameters.kv_unified = true;  // one stream: both share cells
   parameters.n_threads = static_cast<std::int32_t>(threads);
   parameters.n_threads_batch = static_cast<std::int32_t>(threads);
   parameters.type_k = options.kv_type == ElementType::kFp32 ? GGML_TYPE_F32 : GGML_TYPE_F16;

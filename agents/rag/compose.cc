@@ -8,10 +8,10 @@
 
 #include "agents/engine/cache_memory.h"
 #include "agents/engine/elapsed.h"
-#include "agents/engine/run_plan.h"
 #include "align/complete/complete.h"
 #include "align/complete/loadings.h"
 #include "align/complete/shift.h"
+#include "base/assert.h"
 #include "kernels/complete.h"
 #include "kernels/loadings_layout.h"
 
@@ -75,31 +75,13 @@ Result<std::vector<std::vector<float>>> ShiftLoadingsOfChunks(
   return loadings;
 }
 
-std::vector<TokenRun> RunsOf(std::span<const std::size_t> rows, Position begin) {
-  std::vector<TokenRun> runs;
-  for (const std::size_t row : rows) {
-    const Position position = begin + static_cast<Position>(row);
-    if (!runs.empty() && runs.back().end == position) {
-      ++runs.back().end;
-    } else {
-      runs.push_back({position, position + 1});
-    }
-  }
+// What one pass computes: fresh rows and selected ones, both ascending.
+std::vector<TokenRun> RunsOfPass(std::span<const TokenRun> fresh, std::span<const Position> rows) {
+  std::vector<TokenRun> runs(fresh.begin(), fresh.end());
+  for (const Position row : rows) runs.push_back({row, row + 1});
+  std::sort(runs.begin(), runs.end(),
+            [](const TokenRun& a, const TokenRun& b) { return a.begin < b.begin; });
   return runs;
-}
-
-// Adds the rows between a chunk's closest selected rows where its runs are too many for one pass:
-// the engine would compute them all the same, and then they are measured, not corrected.
-void JoinForOnePass(std::vector<std::size_t>& selected) {
-  const std::vector<TokenRun> runs = RunsOf(selected, 0);
-  constexpr std::size_t kMost = Engine::kMaxRuns - 1;  // One is left for what is fresh behind it.
-  if (runs.size() <= kMost) return;
-  selected.clear();
-  for (const TokenRun& run : JoinClosest(runs, kMost)) {
-    for (Position row = run.begin; row < run.end; ++row) {
-      selected.push_back(static_cast<std::size_t>(row));
-    }
-  }
 }
 
 double StalledUs(const StreamingPlace* stream) {
@@ -365,28 +347,6 @@ std::vector<ChunkLoadings> Composer::MeanLoadingsOfChunks() {
   return loadings;
 }
 
-std::vector<Composer::Pass> Composer::PassesOf(
-    const std::vector<std::vector<std::size_t>>& selected) const {
-  std::vector<Pass> passes(1);
-  std::size_t next_fresh = 0;
-  // Fresh runs join their neighbours' pass; the last one is the question's.
-  const auto add_fresh = [&](Position before) {
-    for (; next_fresh < fresh_.size() && fresh_[next_fresh].begin < before; ++next_fresh) {
-      passes.back().runs.push_back(fresh_[next_fresh]);
-    }
-  };
-  for (std::size_t i = 0; i < spans_.size(); ++i) {
-    const std::vector<TokenRun> runs = RunsOf(selected[i], spans_[i].begin);
-    add_fresh(spans_[i].begin);
-    const std::size_t together = passes.back().runs.size() + runs.size() + 1;  // 1: what follows
-    if (together > Engine::kMaxRuns && !passes.back().runs.empty()) passes.push_back({{}, i, i});
-    passes.back().runs.insert(passes.back().runs.end(), runs.begin(), runs.end());
-    passes.back().end_chunk = i + 1;
-  }
-  add_fresh(static_cast<Position>(prompt_.tokens.size()));
-  return passes;
-}
-
 std::vector<float> Composer::Measure(const ChunkInLayer& chunk, std::size_t index,
                                      const std::vector<std::size_t>& selected) {
   std::vector<float> residuals = chunk.Measure(selected);
@@ -553,7 +513,6 @@ Result<ComposeReport> Composer::Run(const ComposerOptions& options) {
     while (row >= spans_[chunk].end) ++chunk;
     selected[chunk].push_back(static_cast<std::size_t>(row - spans_[chunk].begin));
   }
-  for (std::vector<std::size_t>& rows : selected) JoinForOnePass(rows);
   const std::int64_t compute_ns = clock.NowNs();
   const double stalled_us = StalledUs(stream);
   measured_.assign(spans_.size(), 0);
@@ -565,38 +524,34 @@ Result<ComposeReport> Composer::Run(const ComposerOptions& options) {
     shift_loadings = std::move(*of_chunks);
   }
   const bool completes = (options.completion || shifts) && !selection->rows.empty();
-  for (const Pass& pass : PassesOf(selected)) {
-    std::size_t wanted = 0;
-    for (const TokenRun& run : pass.runs) wanted += static_cast<std::size_t>(run.end - run.begin);
-    LayerHook complete;
-    if (completes) {
-      complete = [&](const LayerView& view) {
-        // Layer 0 is exact: it does not depend on context. With several ubatches, in the last: only
-        // once all selected rows are there.
-        if (view.layer == 0 || view.positions.size() < wanted) return;
-        const std::int64_t complete_ns = clock.NowNs();
-        for (std::size_t i = pass.first_chunk; i < pass.end_chunk; ++i) {
-          if (shifts) {
-            Shift(view, i, selected[i], shift_loadings[i], report);
-          } else {
-            Complete(view, i, selected[i], report);
-          }
+  const std::size_t computed = selection->rows.size() + fresh_tokens_;
+  LayerHook complete;
+  if (completes) {
+    complete = [&](const LayerView& view) {
+      // Layer 0 is exact: it does not depend on context. With several ubatches, in the last: only
+      // once all selected rows are there.
+      if (view.layer == 0 || view.positions.size() < computed) return;
+      const std::int64_t complete_ns = clock.NowNs();
+      for (std::size_t i = 0; i < spans_.size(); ++i) {
+        if (shifts) {
+          Shift(view, i, selected[i], shift_loadings[i], report);
+        } else {
+          Complete(view, i, selected[i], report);
         }
-        report.complete_ms += MsSince(clock, complete_ns);
-      };
-    }
-    engine_.SetLayerHook(HookThatAwaits(stream, std::move(complete)));
-    const Status done = engine_.Run(prompt_.tokens, pass.runs);
-    engine_.SetLayerHook({});
-    KVC_FAIL_IF_ERROR(done);
-    // What ran, not what was meant: rows were joined where there are too many runs.
-    report.recomputed += engine_.computed_rows();
+      }
+      report.complete_ms += MsSince(clock, complete_ns);
+    };
   }
+  engine_.SetLayerHook(HookThatAwaits(stream, std::move(complete)));
+  const Status done = engine_.Run(prompt_.tokens, RunsOfPass(fresh_, selection->rows));
+  engine_.SetLayerHook({});
+  KVC_FAIL_IF_ERROR(done);
+  KVC_ASSERT(engine_.computed_rows() == computed);
+  report.recomputed = static_cast<std::uint32_t>(selection->rows.size());
   if (stream != nullptr) {
     KVC_FAIL_IF_ERROR(stream->Finish());
     for (const double us : stream->stall_us()) report.stall_ms.push_back(us / 1e3);
   }
-  report.recomputed -= fresh_tokens_;
   if (completes) {
     const double numbers = 2.0 * engine_.profile().kv_head_count * engine_.profile().head_dim *
                            (request.layer_count - 1);
@@ -608,10 +563,7 @@ Result<ComposeReport> Composer::Run(const ComposerOptions& options) {
   report.compute_ms = MsSince(clock, compute_ns) - (StalledUs(stream) - stalled_us) / 1e3;
   report.ttft_ms = report.look_ms + report.place_ms + report.select_ms + report.compute_ms +
                    StallTotalMs(report.stall_ms);
-  Selection spent = *selection;
-  spent.depth.assign(report.recomputed, request.layer_count);
-  spent.rows.resize(report.recomputed);
-  report.charged = ChargedBudget(request, spent);
+  report.charged = ChargedBudget(request, *selection);
   return report;
 }
 

@@ -5,11 +5,13 @@
 // Nothing that comes out of this is ever stored: blended and corrected rows belong to one request
 // (I3). Looking costs what it is charged by: the question runs up to the last layer that the rule
 // wants to see, the check layer's pass ends there. Selected rows run in all layers, since llama.cpp
-// computes a batch to its end; that is what is charged.
+// computes a batch to its end; that is what is charged. Completion waits until a layer has all of
+// them: of a pass of more rows than the engine's ubatch, earlier ubatches read the others as
+// stored.
 //
 // Rows are placed beside the first pass that needs them, a layer ahead of it: the question's where
-// a rule looks at it, otherwise the first of those that compute. Bits are the same as when all are
-// placed before. Where rows go by the state blob they are placed before.
+// a rule looks at it, otherwise the one that computes. Bits are the same as when all are placed
+// before. Where rows go by the state blob they are placed before.
 //
 // Source: specs: selective recompute §1.4, §1.6, §I. Thread safety: an engine's.
 
@@ -140,14 +142,6 @@ class Composer {
   void AddAttention(const AttentionWeights& weights, float share, std::vector<float>& into) const;
   // Mean loadings of every chunk, gathered from its parts.
   std::vector<ChunkLoadings> MeanLoadingsOfChunks();
-  // The runs of one pass, and the chunks it is about: all selected rows of a chunk are in one pass,
-  // so that they correct the others together. A row needs no row behind it, so passes in the order
-  // of positions are as exact as one.
-  struct Pass {
-    std::vector<TokenRun> runs;
-    std::size_t first_chunk = 0, end_chunk = 0;
-  };
-  std::vector<Pass> PassesOf(const std::vector<std::vector<std::size_t>>& selected) const;
   void FindFresh();
   // At least the last token.
   TokenRun question() const {
