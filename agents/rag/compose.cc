@@ -165,7 +165,8 @@ Status Composer::Check(const ComposerOptions& options) const {
   if (options.completion && !prompt_.chunks.empty() &&
       std::none_of(prompt_.chunks.begin(), prompt_.chunks.end(), has_loadings)) {
     return InvalidArgument(
-        "completion needs chunks that were made behind at least two prefaces; none has loadings");
+        "completion needs a chunk of at most " + std::to_string(kMaxLoadingsRows) +
+        " rows that was made behind at least two prefaces; none here has loadings");
   }
   return Status();
 }
