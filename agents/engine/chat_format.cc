@@ -72,7 +72,7 @@ Result<ChatFrame> MakeChatFrame(const char* model_template, std::string_view nam
                   "(--chat chatml), or use --chat plain"
                 : "the chat template '" + text + "' leaves the user's message out"));
   }
-  if (chat.find(Trimmed(system)) >= at) {
+  if (!system.empty() && chat.substr(0, at).find(Trimmed(system)) == std::string::npos) {
     return Fail(Unsupported("the chat template" + (is_auto ? "" : " '" + text + "'") +
                             " has no place for a system prompt; put it into --instruction, or use "
                             "--chat plain"));

@@ -1,6 +1,9 @@
 #include "agents/engine/chat_format.h"
 
 #include <gtest/gtest.h>
+#include <llama.h>
+
+#include <vector>
 
 namespace kvcommons {
 namespace {
@@ -51,6 +54,17 @@ TEST(ChatFormat, ASystemPromptIsNeverDroppedSilently) {
   EXPECT_EQ(dropped.error().code(), Code::kUnsupported);
   EXPECT_NE(dropped.error().message().find("--instruction"), std::string::npos);
   EXPECT_TRUE(MakeChatFrame(nullptr, "llama3", " Be brief.\n")) << "templates trim";
+}
+
+TEST(ChatFormat, EveryFormatThatLlamaCppHasTakesAUsersMessageAlone) {
+  std::vector<const char*> names(
+      static_cast<std::size_t>(llama_chat_builtin_templates(nullptr, 0)));
+  llama_chat_builtin_templates(names.data(), names.size());
+  ASSERT_GT(names.size(), 10U);
+  for (const char* name : names) {
+    const auto frame = MakeChatFrame(nullptr, name, "");
+    EXPECT_TRUE(frame) << name << ": " << frame.error().ToString();
+  }
 }
 
 TEST(ChatFormat, OnlyAKnownTemplateHasASystemPromptOfItsOwn) {
