@@ -184,13 +184,10 @@ Result<Library::PutOutcome> Library::Put(std::string name, TokenList tokens,
     const bool is_change = before->related != document.related;
     before->related = std::move(document.related);
     if (is_change) {
-      KVC_FAIL_IF_ERROR(Replace(*before));
-      MutexLock lock(mutex_);
-      Entry* const entry = FindEntry(before->document);
-      for (const LibraryVariant& variant : entry->document.variants) {
-        if (variant.root.kind == RootKind::kNear) entry->renamed.insert(variant.set);
+      for (LibraryVariant& variant : before->variants) {
+        variant.renamed = variant.root.kind == RootKind::kNear;
       }
-      Touch(*entry);
+      KVC_FAIL_IF_ERROR(Replace(*before));
     }
     outcome.document = std::move(*before);
     outcome.document.tokens.clear();

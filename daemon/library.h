@@ -151,9 +151,6 @@ class Library {
     std::uint64_t change = 0;  // in changes_
     bool is_dirty = false;     // counts that the record on disk has not
     bool is_due = false;       // and that are worth writing
-    // Preface sets whose `near` was made for other names in `related`. Not in the record: after a
-    // restart a name that was taken away counts like a neighbour that is used less.
-    std::set<RootId> renamed;
     // Keys of the blocks of the ready variants.
     std::vector<std::pair<ChainRoot, std::vector<BlockKey>>> keys;
   };
@@ -187,8 +184,7 @@ class Library {
   // - a neighbour that is named is not among those texts, or
   // - the names were changed since, and with them the neighbours, or
   // - at least half of the neighbours are not among those texts.
-  bool NearStands(const Entry& entry, const LibraryVariant& held, const Neighbours& now) const
-      REQUIRES(mutex_);
+  bool NearStands(const LibraryVariant& held, const Neighbours& now) const REQUIRES(mutex_);
   // What `kind` is to be, when it is not ready as it should be.
   std::optional<LibraryVariant> Wanted(const Entry& entry, const PrefaceRoots& roots,
                                        std::uint32_t context_tokens, RootKind kind) const

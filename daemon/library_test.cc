@@ -306,6 +306,22 @@ TEST_F(LibraryNearTest, NamesThatChangeWhileItIsMadeAreNotForgotten) {
   EXPECT_EQ(Wanted()->variant.neighbours.size(), 1u);
 }
 
+TEST_F(LibraryNearTest, NamesThatChangedAreNotForgottenOverARestart) {
+  Name({"n0", "n1", "n2"});
+  Prepare(RootKind::kNear);
+  Name({"n0", "n1"});
+  const auto restart = [&] {
+    library_.reset();
+    library_ = Library::Open(*store_, clock_, model_, budget_).value();
+  };
+  restart();
+  ASSERT_TRUE(Wanted());
+  EXPECT_EQ(Wanted()->variant.neighbours.size(), 2u);
+  Prepare(RootKind::kNear);
+  restart();
+  EXPECT_FALSE(Wanted());
+}
+
 // Whoever asks with a context that nobody asked with before has everything looked at.
 TEST_F(LibraryNearTest, AskingAgainFindsTheWorkThatLookingAtEverythingFinds) {
   constexpr unsigned kSeed = 1;

@@ -45,8 +45,7 @@ Library::Neighbours Library::NeighboursOf(const Entry& entry, const PrefaceRoots
   return found;
 }
 
-bool Library::NearStands(const Entry& entry, const LibraryVariant& held,
-                         const Neighbours& now) const {
+bool Library::NearStands(const LibraryVariant& held, const Neighbours& now) const {
   const auto is_gone = [&](const ContentKey& content)
                            REQUIRES(mutex_) { return !by_content_.contains(content); };
   if (std::any_of(held.neighbours.begin(), held.neighbours.end(), is_gone)) return false;
@@ -59,7 +58,7 @@ bool Library::NearStands(const Entry& entry, const LibraryVariant& held,
   const auto new_count =
       static_cast<std::size_t>(std::count_if(now.all.begin(), now.all.end(), is_new));
   const bool is_same = new_count == 0 && now.all.size() == held.neighbours.size();
-  if (entry.renamed.contains(held.set) && !is_same) return false;
+  if (held.renamed && !is_same) return false;
   return 2 * new_count < now.all.size();
 }
 
@@ -80,7 +79,7 @@ std::optional<LibraryVariant> Library::Wanted(const Entry& entry, const PrefaceR
   }
   const Neighbours now = NeighboursOf(entry, roots);
   if (now.all.empty()) return std::nullopt;
-  if (held != nullptr && held->ready && NearStands(entry, *held, now)) return std::nullopt;
+  if (held != nullptr && held->ready && NearStands(*held, now)) return std::nullopt;
   for (const Entry* neighbour : now.all) wanted.neighbours.push_back(neighbour->content);
   return wanted;
 }
@@ -231,12 +230,9 @@ Status Library::Finish(const LibraryWork& work) {
     if (variants.size() >= LibraryDocument::kMaxVariants) variants.erase(variants.begin());
     variants.push_back(made);
     variants.back().ready = true;
+    variants.back().renamed = made.root.kind == RootKind::kNear && record.related != work.related;
     KVC_RETURN_IF_ERROR(Replace(std::move(record)));
   }
-  MutexLock lock(mutex_);
-  Entry* const entry = FindEntry(work.document);
-  const bool is_near = made.root.kind == RootKind::kNear;
-  if (is_near && entry->document.related == work.related) entry->renamed.erase(made.set);
   return Status();
 }
 

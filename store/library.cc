@@ -10,7 +10,11 @@
 namespace kvcommons {
 namespace {
 
-constexpr FrameKind kLibraryFrame = {"library document", 0x4c72766b /* "kvrL" */, 1};
+constexpr FrameKind kLibraryFrame = {"library document", 0x4c72766b /* "kvrL" */, 2};
+constexpr FrameKind kFirstFrame = {kLibraryFrame.name, kLibraryFrame.magic, 1};
+
+// Of a variant; a record of version 1 has no others than the first.
+constexpr std::uint8_t kReady = 1, kRenamed = 2;
 
 Status CheckCount(const std::string& field, std::uint64_t value, std::uint64_t low,
                   std::uint64_t high) {
@@ -32,21 +36,24 @@ void PutVariant(const LibraryVariant& variant, ByteWriter& writer) {
   writer.Put(variant.set);
   writer.Put(variant.preface_count);
   writer.Put(variant.prepare_us);
-  writer.Put(static_cast<std::uint8_t>(variant.ready));
+  writer.Put(
+      static_cast<std::uint8_t>((variant.ready ? kReady : 0) | (variant.renamed ? kRenamed : 0)));
   writer.Put(static_cast<std::uint64_t>(variant.neighbours.size()));
   for (const ContentKey& neighbour : variant.neighbours) writer.Put(neighbour);
 }
 
-bool GetVariant(ByteReader& reader, LibraryVariant* variant) {
-  std::uint8_t kind = 0, ready = 0;
+bool GetVariant(ByteReader& reader, std::uint8_t known_flags, LibraryVariant* variant) {
+  std::uint8_t kind = 0, flags = 0;
   std::uint64_t count = 0;
   const bool whole = reader.Get(&kind) && reader.Get(&variant->root.id) &&
                      reader.Get(&variant->set) && reader.Get(&variant->preface_count) &&
-                     reader.Get(&variant->prepare_us) && reader.Get(&ready) && ready <= 1 &&
-                     reader.Get(&count) && count <= LibraryDocument::kMaxNeighbours;
+                     reader.Get(&variant->prepare_us) && reader.Get(&flags) &&
+                     (flags & ~known_flags) == 0 && reader.Get(&count) &&
+                     count <= LibraryDocument::kMaxNeighbours;
   if (!whole) return false;
   variant->root.kind = static_cast<RootKind>(kind);
-  variant->ready = ready != 0;
+  variant->ready = (flags & kReady) != 0;
+  variant->renamed = (flags & kRenamed) != 0;
   variant->neighbours.resize(count);
   return std::all_of(variant->neighbours.begin(), variant->neighbours.end(),
                      [&](ContentKey& neighbour) { return reader.Get(&neighbour); });
@@ -136,8 +143,11 @@ std::string EncodeLibraryDocument(const LibraryDocument& document) {
 }
 
 Result<LibraryDocument> DecodeLibraryDocument(std::string_view bytes) {
-  const Result<std::string_view> payload = OpenFrame(kLibraryFrame, bytes);
+  Result<std::string_view> payload = OpenFrame(kFirstFrame, bytes);
+  const bool is_first = payload.has_value();
+  if (!is_first) payload = OpenFrame(kLibraryFrame, bytes);
   if (!payload) return Fail(payload.error());
+  const std::uint8_t known_flags = is_first ? kReady : kReady | kRenamed;
   ByteReader reader(*payload);
   LibraryDocument document;
   const bool whole =
@@ -151,7 +161,7 @@ Result<LibraryDocument> DecodeLibraryDocument(std::string_view bytes) {
                 return reader.GetText(&name, LibraryDocument::kMaxNameBytes);
               }) &&
       GetList(reader, &document.variants, LibraryDocument::kMaxVariants,
-              [&](LibraryVariant& variant) { return GetVariant(reader, &variant); }) &&
+              [&](LibraryVariant& variant) { return GetVariant(reader, known_flags, &variant); }) &&
       GetList(reader, &document.neighbours, LibraryDocument::kMaxNeighbours,
               [&](LibraryNeighbour& neighbour) {
                 return reader.Get(&neighbour.document) && reader.Get(&neighbour.count);

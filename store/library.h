@@ -2,8 +2,8 @@
 //
 // Its rows are canonical blocks under keys that follow from this record: the tokens and the root of
 // each variant. So the record names no block, and removing it removes exactly its own. Encoded with
-// magic and format version; decoding refuses what is torn, out of its limits or of an unknown
-// version.
+// magic and format version 2, of which version 1 is a part: its variants were never `renamed`.
+// Decoding refuses what is torn, out of its limits or of another version.
 
 #pragma once
 
@@ -25,6 +25,7 @@ struct LibraryVariant {
   std::uint32_t preface_count = 0;
   std::uint64_t prepare_us = 0;        // what making it took, all prefaces together
   bool ready = false;                  // its blocks were stored; they may have been evicted since
+  bool renamed = false;                // kNear: `related` has other names since it was made
   std::vector<ContentKey> neighbours;  // kNear: whose text its prefaces hold, in their order
 };
 

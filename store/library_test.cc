@@ -5,6 +5,8 @@
 
 #include <gtest/gtest.h>
 
+#include "store/byte_codec.h"
+
 namespace kvcommons {
 namespace {
 
@@ -37,6 +39,7 @@ LibraryDocument Sample() {
   document.created_us = 1'700'000'000'000'000;
   document.related = {"a", "b"};
   document.variants = {Variant(RootKind::kMean), Variant(RootKind::kNear, 2)};
+  document.variants[1].renamed = true;
   document.neighbours = {{IdOf<DocumentKey>(4), 3}};
   return document;
 }
@@ -59,6 +62,8 @@ TEST(LibraryDocumentTest, DecodesToWhatWasEncoded) {
   EXPECT_EQ(decoded->variants[1].root, document.variants[1].root);
   EXPECT_EQ(decoded->variants[1].neighbours, document.variants[1].neighbours);
   EXPECT_TRUE(decoded->variants[0].ready);
+  EXPECT_FALSE(decoded->variants[0].renamed);
+  EXPECT_TRUE(decoded->variants[1].renamed);
   ASSERT_EQ(decoded->neighbours.size(), 1u);
   EXPECT_EQ(decoded->neighbours[0].count, 3u);
 }
@@ -75,12 +80,27 @@ TEST(LibraryDocumentTest, EveryChangedByteAndEveryTruncationIsRefused) {
 
 TEST(LibraryDocumentTest, AnotherFormatVersionIsUnsupportedAndNamed) {
   std::string bytes = EncodeLibraryDocument(Sample());
-  bytes[4] = 2;
+  bytes[4] = 3;
   const auto decoded = DecodeLibraryDocument(bytes);
   ASSERT_FALSE(decoded);
   EXPECT_EQ(decoded.error().code(), Code::kUnsupported);
   EXPECT_EQ(decoded.error().message(),
-            "library document: format version is 2; this release reads 1");
+            "library document: format version is 3; this release reads 2");
+}
+
+// A frame of the first version: magic, version, size, payload, checksum of what stands before it.
+std::string AsFirstVersion(const LibraryDocument& document) {
+  const std::string bytes = EncodeLibraryDocument(document);
+  return SealFrame({"library document", 0x4c72766b, 1}, bytes.substr(16, bytes.size() - 32));
+}
+
+TEST(LibraryDocumentTest, RecordsOfTheFirstVersionAreReadWhichKnewNothingOfNames) {
+  LibraryDocument document = Sample();
+  EXPECT_FALSE(DecodeLibraryDocument(AsFirstVersion(document)));  // A flag that it had not.
+  document.variants[1].renamed = false;
+  const auto decoded = DecodeLibraryDocument(AsFirstVersion(document));
+  ASSERT_TRUE(decoded) << decoded.error().ToString();
+  EXPECT_EQ(EncodeLibraryDocument(*decoded), EncodeLibraryDocument(document));
 }
 
 TEST(LibraryDocumentTest, EveryFieldIsLimited) {
