@@ -12,6 +12,7 @@
 #include "agents/rag/library_command.h"
 #include "agents/rag/rag_command.h"
 #include "agents/rag/rag_daemon_command.h"
+#include "agents/team/team_command.h"
 
 namespace {
 
@@ -382,6 +383,51 @@ void AddLibrary(Program& program) {
   });
 }
 
+void AddTeam(Program& program) {
+  CLI::App* command = AddCommand(program, program.app, "team",
+                                 "Agents that read the same contents, every way of reusing their "
+                                 "KV beside dense prefill.");
+  AddEngineOptions(program, command);
+  AddJson(program, command);
+  auto team = std::make_shared<kvcommons::TeamOptions>();
+  command->add_option("--graph", team->graph_path, "TOML file of the team")->required();
+  command
+      ->add_option("--cases", team->cases_path,
+                   R"(JSON lines {"id"?, field: text} with the fields that prompts name; -: )"
+                   "standard input")
+      ->required();
+  command->add_option("--first", team->first_case, "the first case that is read")
+      ->capture_default_str();
+  command->add_option("--cases-max", team->cases_max, "at most this many are measured");
+  command
+      ->add_option("--warm", team->warm_cases,
+                   "cases before those, prefilled densely, from which offsets are learned")
+      ->capture_default_str();
+  command
+      ->add_option(
+          "--mode,--modes", team->modes,
+          "dense, exact, rotate, mean+seg, C+seg, C; +b4 behind the last four: the first 4 "
+          "rows of every content are computed")
+      ->delimiter(',')
+      ->capture_default_str();
+  command->add_option("--chat", team->chat, "chat format: auto (the model's), plain, or its name")
+      ->capture_default_str();
+  command->add_option("--max-tokens", team->forced_tokens, "tokens to compare on")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1024));
+  command->add_option("--gamma", team->gamma, "of the gate")
+      ->capture_default_str()
+      ->check(CLI::Range(0.0, 1.0));
+  command->add_option("--pool-bytes", team->pool_bytes, "bound of all anchors")
+      ->capture_default_str();
+  command->add_option("--seed", team->seed, "of intervals")->capture_default_str();
+  command->add_option("--samples", team->samples_path, "add every case to FILE as a JSON line")
+      ->type_name("FILE");
+  command->callback([&program, team] {
+    program.action = [&program, team] { return kvcommons::RunTeamCommand(program.common, *team); };
+  });
+}
+
 void AddBenchFidelity(Program& program, CLI::App& bench) {
   CLI::App* command =
       AddCommand(program, bench, "fidelity",
@@ -421,7 +467,7 @@ void AddBenchFidelity(Program& program, CLI::App& bench) {
 }
 
 constexpr void (*kCommands[])(Program&) = {AddGenerate, AddEdit,    AddConvert, AddGate,
-                                           AddRag,      AddLibrary, AddBench};
+                                           AddRag,      AddLibrary, AddTeam,    AddBench};
 
 }  // namespace
 

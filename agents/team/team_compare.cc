@@ -1,0 +1,132 @@
+#include "agents/team/team_compare.h"
+
+#include <algorithm>
+
+#include "agents/engine/elapsed.h"
+#include "agents/engine/fidelity.h"
+#include "agents/engine/teacher_force.h"
+#include "base/clock.h"
+
+namespace kvcommons {
+namespace {
+
+using Json = nlohmann::json;
+
+Json SlotJson(const std::string& slot, const TeamContent& content, const SlotState& state) {
+  return {{"slot", slot},
+          {"tokens", content.base.rows},
+          {"mean_rows", state.mean_rows},
+          {"anchors", state.eligible},
+          {"gate", state.gate ? Json(ShareReasonName(*state.gate)) : Json()},
+          {"entropy_bits", state.entropy_bits},
+          {"gate_ms", state.gate_ms}};
+}
+
+Json ModeJson(const TeamMode& mode, const TeamCall& call, const LogitRows& dense,
+              const LogitRows& logits) {
+  const Fidelity fidelity = Compare(dense, logits);
+  return {{"mode", mode.name},
+          {"kl", fidelity.kl_mean},
+          {"kl_first", KlDivergence(dense.front(), logits.front())},
+          {"top1", fidelity.top1_agreement},
+          {"charged", call.charged},
+          {"exact", call.exact},
+          {"blend_ms", call.blend_ms},
+          {"place_ms", call.place_ms},
+          {"compute_ms", call.compute_ms},
+          {"ttft_ms", call.ttft_ms}};
+}
+
+}  // namespace
+
+Result<Json> TeamCompare::RunAgent(std::size_t index,
+                                   std::map<std::string, SharedContent>& contents, bool measured) {
+  const TeamAgent& agent = graph_.agents[index];
+  const TeamTemplate& shape = session_.shape(index);
+  std::vector<SharedContent> inputs;
+  for (const std::string& slot : agent.slots) inputs.push_back(contents.at(slot));
+  const TeamMode dense{.name = "dense", .exact_prefix = false};
+  auto call = session_.Prepare(index, inputs, dense);
+  if (!call) return Fail(call.error());
+  auto answer = engine_.Generate(agent.max_tokens);
+  if (!answer) return Fail(answer.error());
+  const auto begin = static_cast<Position>(call->prompt.size());
+  // The last token's rows are not computed by what made it (D15).
+  if (!answer->empty() && engine_.held_end() < begin + static_cast<Position>(answer->size())) {
+    KVC_FAIL_IF_ERROR(engine_.RunToken(answer->back()));
+  }
+  auto content = session_.FromAnswer(begin, *answer);
+  if (!content) return Fail(content.error());
+  KVC_FAIL_IF_ERROR(engine_.RemoveFrom(begin));
+  const auto rows = session_.ReadPrompt(static_cast<std::uint32_t>(begin));
+  if (!rows) return Fail(rows.error());
+  Json report = {{"agent", agent.name},
+                 {"tokens", call->prompt.size()},
+                 {"answer_tokens", answer->size()},
+                 {"ttft_dense_ms", call->ttft_ms}};
+  if (const auto text = engine_.Detokenize(*answer)) report["answer"] = *text;
+
+  if (measured && !answer->empty()) {
+    std::vector<TokenId> forced = *answer;
+    forced.resize(std::min<std::size_t>(forced.size(), options_.forced_tokens));
+    const auto expected = TeacherForce(engine_, call->prompt, forced);
+    if (!expected) return Fail(expected.error());
+    report["slots"] = Json::array();
+    for (std::size_t i = 0; i < inputs.size(); ++i) {
+      const SlotState state = session_.memory().StateOf(shape, i, *inputs[i], true);
+      report["slots"].push_back(SlotJson(agent.slots[i], *inputs[i], state));
+    }
+    report["modes"] = Json::array();
+    for (const TeamMode& mode : options_.modes) {
+      if (mode.reuses && agent.exact_only) continue;
+      engine_.Clear();
+      const auto made = session_.Prepare(index, inputs, mode);
+      if (!made) return Fail(made.error());
+      const auto logits = TeacherForce(engine_, made->prompt, forced);
+      if (!logits) return Fail(logits.error());
+      report["modes"].push_back(ModeJson(mode, *made, *expected, *logits));
+    }
+  }
+  const Status deposited = session_.Deposit(index, inputs, *call, *rows);
+  if (!deposited.ok() && deposited.code() != Code::kExhausted) return Fail(deposited);
+  if (!deposited.ok()) report["deposit"] = deposited.message();
+  session_.Remember(call->prompt, *rows);
+  contents[agent.name] = std::move(*content);
+  return report;
+}
+
+Result<Json> TeamCompare::Run(const std::string& id,
+                              const std::map<std::string, std::string>& fields, bool measured) {
+  const SystemClock clock;
+  Json report = {{"id", id}, {"measured", measured}, {"base_ms", Json::object()}};
+  std::map<std::string, SharedContent> contents;
+  for (const std::string& field : graph_.fields) {
+    const auto found = fields.find(field);
+    if (found == fields.end()) {
+      return Fail(InvalidArgument("case '" + id + "': it has no text '" + field +
+                                  "', which the graph's prompts name"));
+    }
+    const auto tokens = engine_.Tokenize(found->second, false);
+    if (!tokens) return Fail(tokens.error());
+    const std::int64_t start_ns = clock.NowNs();
+    auto content = session_.FromText(*tokens);
+    if (!content) {
+      return Fail(
+          InvalidArgument("case '" + id + "': '" + field + "': " + content.error().message()));
+    }
+    report["base_ms"][field] = MsSince(clock, start_ns);
+    contents[field] = std::move(*content);
+  }
+  session_.Forget();
+  report["agents"] = Json::array();
+  for (std::size_t i = 0; i < graph_.agents.size(); ++i) {
+    auto agent = RunAgent(i, contents, measured);
+    if (!agent) return Fail(agent.error());
+    report["agents"].push_back(std::move(*agent));
+  }
+  report["mean_bytes"] = session_.memory().mean_bytes();
+  report["anchor_bytes"] = session_.memory().anchor_bytes();
+  return report;
+}
+
+}  // namespace kvcommons

@@ -1,0 +1,38 @@
+// How an agent's prompt is brought into the cache, by name.
+//
+//   dense      everything is computed
+//   exact      the longest beginning that is held already, then computed
+//   rotate     contents turned to their place and nothing else; text computed
+//   mean+seg   contents with the mean offset of earlier ones; text computed
+//   C+seg      contents with anchors' offsets by nearness; text computed
+//   C          contents and text with anchors' offsets
+// and, but for the first two, "+b4": the first 4 rows of every content are computed too.
+// Source: specs: KVCOMM §11. Thread safety: a value.
+
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "base/status.h"
+
+namespace kvcommons {
+
+enum class SlotCorrection : std::uint8_t { kNone, kMean, kAnchors };
+
+struct TeamMode {
+  static constexpr std::uint32_t kMaxFirstRows = 1024;
+
+  std::string name;
+  bool reuses = false;  // contents; false: dense or exact
+  bool exact_prefix = true;
+  SlotCorrection slots = SlotCorrection::kNone;
+  bool computes_text = true;  // false: corrected by anchors
+  std::uint32_t first_rows = 0;
+};
+
+// kInvalidArgument lists the known ones.
+Result<TeamMode> ParseTeamMode(std::string_view name);
+
+}  // namespace kvcommons

@@ -1,0 +1,49 @@
+#include "align/anchors/mean_offsets.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/assert.h"
+#include "kernels/anchor_rows.h"
+
+namespace kvcommons {
+
+MeanOffsets::MeanOffsets(std::vector<std::uint32_t> plane_elements)
+    : plane_elements_(std::move(plane_elements)), planes_(plane_elements_.size()) {}
+
+void MeanOffsets::Add(std::span<const float> offsets, std::size_t rows) {
+  if (counts_.size() < rows) {
+    counts_.resize(rows);
+    for (std::size_t p = 0; p < planes_.size(); ++p) planes_[p].resize(rows * plane_elements_[p]);
+  }
+  for (std::size_t row = 0; row < rows; ++row) ++counts_[row];
+  const float* from = offsets.data();
+  for (std::size_t p = 0; p < planes_.size(); ++p) {
+    const std::size_t elements = plane_elements_[p];
+    // Stretches of equal counts: few, one for every length that was seen.
+    for (std::size_t begin = 0; begin < rows;) {
+      std::size_t end = begin + 1;
+      while (end < rows && counts_[end] == counts_[begin]) ++end;
+      AddToMean(ElementType::kFp32, reinterpret_cast<const std::byte*>(from + begin * elements),
+                (end - begin) * elements, 1.0F / static_cast<float>(counts_[begin]),
+                planes_[p].data() + begin * elements);
+      begin = end;
+    }
+    from += rows * elements;
+  }
+  KVC_ASSERT(from == offsets.data() + offsets.size());
+}
+
+std::size_t MeanOffsets::CoveredRows(std::uint32_t least) const {
+  const auto end = std::find_if(counts_.begin(), counts_.end(),
+                                [least](std::uint32_t count) { return count < least; });
+  return static_cast<std::size_t>(end - counts_.begin());
+}
+
+std::uint64_t MeanOffsets::bytes() const {
+  std::uint64_t floats = counts_.size();
+  for (const auto& plane : planes_) floats += plane.size();
+  return floats * sizeof(float);
+}
+
+}  // namespace kvcommons
