@@ -16,6 +16,7 @@
 #include "hwy/highway.h"
 #include "kernels/anchor_rows-inl.h"
 #include "kernels/anchor_rows.h"
+#include "kernels/row_check.h"
 #include "kernels/stream_copy.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -206,13 +207,8 @@ void BlendTiles(const BlendRows& job) {
 template <ElementType kType, PairLayout kLayout>
 void BlendOf(const BlendRows& job) {
   const KeyRowFormat& format = job.format;
-  const std::size_t half_bytes =
-      kLayout == PairLayout::kHalfSplit ? format.rotary_dim / 2 * ElementBytes(kType) : 0;
-  const bool is_aligned =
-      (reinterpret_cast<std::uintptr_t>(job.out) | format.head_dim * ElementBytes(kType) |
-       format.rotary_offset * ElementBytes(kType) | half_bytes) %
-          (hn::Lanes(D16()) * 2) ==
-      0;
+  const bool is_aligned = HeadsFitVectors<kType, kLayout>(format) &&
+                          reinterpret_cast<std::uintptr_t>(job.out) % (hn::Lanes(D16()) * 2) == 0;
   if (is_aligned && job.rows * format.row_bytes() >= kStreamBytesMin) {
     BlendTiles<kType, kLayout, true>(job);
     FenceStream();
@@ -356,8 +352,9 @@ HWY_AFTER_NAMESPACE();
 namespace kvcommons {
 namespace {
 
+// A format whose rows turn by `table`, if there is one.
 void CheckTurn(const KeyRowFormat& format, const RotationTable* table) {
-  KVC_ASSERT(table == nullptr || table->cos().size() == format.rotary_dim / 2);
+  if (table != nullptr) CheckFormat(format, *table);
 }
 
 }  // namespace

@@ -15,6 +15,7 @@
 #include "hwy/highway.h"
 #include "kernels/anchor_rows-inl.h"
 #include "kernels/anchor_rows.h"
+#include "kernels/row_check.h"
 #include "kernels/stream_copy.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -230,7 +231,7 @@ void AddRowDistances(ElementType type, const std::byte* a, const std::byte* b, s
 
 void AddElementDistances(const KeyRowFormat& format, const RotationTable* shift, const std::byte* a,
                          const std::byte* b, std::size_t rows, double* sums) {
-  KVC_ASSERT(shift == nullptr || shift->cos().size() == format.rotary_dim / 2);
+  if (shift != nullptr) CheckFormat(format, *shift);
   HWY_DYNAMIC_DISPATCH(ElementDistancesKernel)(format, shift, a, b, rows, sums);
 }
 

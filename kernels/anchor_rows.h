@@ -5,11 +5,11 @@
 // frame: rotated as if the content began at position 0, so that what was measured at one place
 // holds at another (specs: KVCOMM §10, D3 and D4).
 //
-// Sums are those of §10, D13: fp32 over at most kDistanceSpan elements, in 32 lanes (element e goes
-// to lane e % 32) that are added pairwise, and double over these; so neither threads nor
-// instruction sets change them. All else is fp32 with one rounding to nearest even at the end.
-// Every implementation equals the reference bit for bit; the test runs all of them over one table
-// of cases.
+// Sums are those of §10, D13: fp32 over at most kDistanceSpan elements (in 32 lanes, element e in
+// lane e % 32, added pairwise; sums by element in the order of the rows), and double over these. So
+// neither threads nor instruction sets change them. All else is fp32 with one rounding to nearest
+// even at the end. Every implementation equals the reference bit for bit; the test runs all of them
+// over one table of cases.
 //
 // For a device: plain pointers and counts, no state, no callbacks.
 // Thread safety: all functions are pure; what they read and write must not overlap.

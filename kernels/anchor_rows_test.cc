@@ -85,6 +85,28 @@ TEST_F(AnchorRowsTest, DistancesOfEveryTargetEqualTheReferences) {
   }
 }
 
+TEST_F(AnchorRowsTest, SpansEndWhereTheReferencesDo) {
+  for (const std::size_t count : {kDistanceSpan - 1, kDistanceSpan, kDistanceSpan + 1}) {
+    for (const ElementType type : kTypes) {
+      SCOPED_TRACE(std::string(ElementTypeName(type)) + " " + std::to_string(count));
+      const KeyRowFormat one = {1, 2, 2, 0, PairLayout::kInterleaved, type};
+      const auto a = Rows(one, 2 * count, 1), b = Rows(one, 2 * count, 2);
+      const double squared = SquaredDistanceReference(type, a->data(), b->data(), count);
+      std::vector<double> by_row(3), by_element(2);
+      AddRowDistancesReference(type, a->data(), b->data(), 3, count, by_row.data());
+      AddElementDistancesReference(one, nullptr, a->data(), b->data(), count, by_element.data());
+      OnEveryTarget([&] {
+        EXPECT_EQ(SquaredDistance(type, a->data(), b->data(), count), squared);
+        std::vector<double> rows(3), elements(2);
+        AddRowDistances(type, a->data(), b->data(), 3, count, rows.data());
+        AddElementDistances(one, nullptr, a->data(), b->data(), count, elements.data());
+        EXPECT_EQ(rows, by_row);
+        EXPECT_EQ(elements, by_element);
+      });
+    }
+  }
+}
+
 TEST_F(AnchorRowsTest, DistancesEqualArithmeticInDouble) {
   const KeyRowFormat format{8, 128, 128, 0, PairLayout::kHalfSplit, ElementType::kFp32};
   constexpr std::size_t kRows = 300;

@@ -398,15 +398,12 @@ void CompleteJobOf(const CompleteJob& job) {
   const ChunkRows& rows = job.rows;
   const KeyRowFormat& format = rows.format;
   constexpr std::size_t kBytes = ElementBytes(kType);
-  const std::size_t vector_bytes = hn::Lanes(D16()) * 2;
-  const std::size_t half_bytes =
-      kLayout == PairLayout::kHalfSplit ? format.rotary_dim / 2 * kBytes : 0;
   const bool aligned =
+      HeadsFitVectors<kType, kLayout>(format) &&
       (reinterpret_cast<std::uintptr_t>(rows.keys) | reinterpret_cast<std::uintptr_t>(rows.values) |
-       rows.key_stride_bytes | rows.value_stride_bytes | format.head_dim * kBytes |
-       format.rotary_offset * kBytes | half_bytes) %
-          vector_bytes ==
-      0;
+       rows.key_stride_bytes | rows.value_stride_bytes) %
+              (hn::Lanes(D16()) * 2) ==
+          0;
   const bool transposed = rows.value_element_stride_bytes != kBytes;
   if (aligned && !transposed && 2 * rows.row_count * format.row_bytes() >= kStreamBytesMin) {
     CompleteTiles<kType, kLayout, true>(job);

@@ -15,6 +15,7 @@
 #include "hwy/cache_control.h"
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
 #include "hwy/highway.h"
+#include "kernels/row_check.h"
 #include "kernels/scalar_rotation.h"
 #include "kernels/stream_copy.h"
 #include "kernels/vector_elements-inl.h"
@@ -122,15 +123,11 @@ void RotateJobOf(const RotateJob& job) {
   Tables tables;
   FillTables<kType, kLayout>(job.table, tables);
   const std::size_t row_bytes = job.format.row_bytes();
-  constexpr std::size_t kBytes = ElementBytes(kType);
-  const std::size_t vector_bytes = hn::Lanes(D16()) * 2;
-  const std::size_t half_bytes =
-      kLayout == PairLayout::kHalfSplit ? job.format.rotary_dim / 2 * kBytes : 0;
   const bool can_stream =
-      (reinterpret_cast<std::uintptr_t>(job.destination) | job.destination_stride_bytes |
-       job.format.head_dim * kBytes | job.format.rotary_offset * kBytes | half_bytes) %
-          vector_bytes ==
-      0;
+      HeadsFitVectors<kType, kLayout>(job.format) &&
+      (reinterpret_cast<std::uintptr_t>(job.destination) | job.destination_stride_bytes) %
+              (hn::Lanes(D16()) * 2) ==
+          0;
   const auto run = [&](std::size_t first, std::size_t count, std::size_t stride, std::byte* to)
                        HWY_ATTR {
                          const std::byte* from = job.source + first * row_bytes;
@@ -194,16 +191,6 @@ HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 namespace kvcommons {
-namespace {
-
-void CheckFormat(const KeyRowFormat& format, const RotationTable& table) {
-  KVC_ASSERT(format.rotary_dim % 2 == 0 && format.rotary_dim <= kRotaryDimMax);
-  KVC_ASSERT(format.rotary_dim <= format.head_dim);
-  KVC_ASSERT(format.rotary_offset <= format.head_dim - format.rotary_dim);
-  KVC_ASSERT(table.cos().size() == format.rotary_dim / 2);
-}
-
-}  // namespace
 
 HWY_EXPORT(RotateKernel);
 

@@ -108,6 +108,18 @@ HWY_INLINE void Store2(VF v0, VF v1, std::byte* to) {
   }
 }
 
+// Whether every stretch of a head (what does not turn, what does, either half of split pairs)
+// begins at a multiple of 2N elements' bytes: where rows do, too, vectors may be streamed, which
+// faults anywhere else.
+template <ElementType kType, PairLayout kLayout>
+bool HeadsFitVectors(const KeyRowFormat& format) {
+  const std::size_t turned =
+      kLayout == PairLayout::kHalfSplit ? format.rotary_dim / 2 : format.rotary_dim;
+  return (format.head_dim | format.rotary_offset | turned) * ElementBytes(kType) %
+             (hn::Lanes(D16()) * 2) ==
+         0;
+}
+
 // cos and sin in the order and number in which RotateHead() meets them.
 struct Tables {
   HWY_ALIGN float c[kRotaryDimMax];
