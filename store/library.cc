@@ -143,9 +143,13 @@ std::string EncodeLibraryDocument(const LibraryDocument& document) {
 }
 
 Result<LibraryDocument> DecodeLibraryDocument(std::string_view bytes) {
-  Result<std::string_view> payload = OpenFrame(kFirstFrame, bytes);
-  const bool is_first = payload.has_value();
-  if (!is_first) payload = OpenFrame(kLibraryFrame, bytes);
+  Result<std::string_view> payload = OpenFrame(kLibraryFrame, bytes);
+  bool is_first = false;
+  if (!payload && payload.error().code() == Code::kUnsupported) {
+    const Result<std::string_view> first = OpenFrame(kFirstFrame, bytes);
+    is_first = first || first.error().code() != Code::kUnsupported;
+    if (is_first) payload = first;
+  }
   if (!payload) return Fail(payload.error());
   const std::uint8_t known_flags = is_first ? kReady : kReady | kRenamed;
   ByteReader reader(*payload);

@@ -101,6 +101,9 @@ TEST(LibraryDocumentTest, RecordsOfTheFirstVersionAreReadWhichKnewNothingOfNames
   const auto decoded = DecodeLibraryDocument(AsFirstVersion(document));
   ASSERT_TRUE(decoded) << decoded.error().ToString();
   EXPECT_EQ(EncodeLibraryDocument(*decoded), EncodeLibraryDocument(document));
+  std::string torn = AsFirstVersion(document);
+  torn[20] = static_cast<char>(torn[20] ^ 1);
+  EXPECT_EQ(DecodeLibraryDocument(torn).error().code(), Code::kCorrupted);
 }
 
 TEST(LibraryDocumentTest, EveryFieldIsLimited) {

@@ -28,7 +28,8 @@ double KlDivergence(std::span<const float> reference, std::span<const float> oth
     const double q = static_cast<double>(other[i]) - other_norm;
     sum += std::exp(p) * (p - q);
   }
-  return std::max(0.0, sum);  // Rounding alone makes it negative.
+  if (!std::isfinite(sum)) return kNoDistributionKl;
+  return std::clamp(sum, 0.0, kNoDistributionKl);  // Rounding alone makes it negative.
 }
 
 Fidelity Compare(const std::vector<std::vector<float>>& reference,
@@ -44,7 +45,7 @@ Fidelity Compare(const std::vector<std::vector<float>>& reference,
     const auto top = [](const std::vector<float>& logits) {
       return std::max_element(logits.begin(), logits.end()) - logits.begin();
     };
-    agreed += top(reference[i]) == top(other[i]) ? 1 : 0;
+    agreed += kl < kNoDistributionKl && top(reference[i]) == top(other[i]) ? 1 : 0;
   }
   fidelity.top1_agreement = static_cast<double>(agreed) / static_cast<double>(reference.size());
   return fidelity;

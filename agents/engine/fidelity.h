@@ -10,8 +10,11 @@
 
 namespace kvcommons {
 
+// Where logits are no numbers: farther than any distribution, and never taken for agreement.
+inline constexpr double kNoDistributionKl = 1e6;
+
 // KL(reference ‖ other) in nats, from raw logits of equal length; in double, shifted by the
-// maximum.
+// maximum; kNoDistributionKl at most.
 double KlDivergence(std::span<const float> reference, std::span<const float> other);
 
 struct Fidelity {

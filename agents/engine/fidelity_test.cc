@@ -26,6 +26,16 @@ TEST(FidelityTest, LargeLogitsDoNotOverflow) {
   EXPECT_NEAR(KlDivergence(p, q), 1e4, 1.0);
 }
 
+TEST(FidelityTest, LogitsThatAreNoNumbersAreFartherThanAnyAndNeverAgree) {
+  const float nan = std::nanf("");
+  for (const std::vector<float>& broken :
+       {std::vector<float>{nan, 0.0f}, {0.0f, nan}, {nan, nan}}) {
+    EXPECT_EQ(KlDivergence({{1.0f, 0.0f}}, broken), kNoDistributionKl);
+    EXPECT_EQ(Compare({{1.0f, 0.0f}}, {broken}).top1_agreement, 0);
+  }
+  EXPECT_EQ(KlDivergence({{0.0f, 1.0f}}, std::vector<float>{1e9f, 0.0f}), kNoDistributionKl);
+}
+
 TEST(FidelityTest, AgreementCountsPositionsWithTheSameTopToken) {
   const Fidelity fidelity = Compare({{1, 0}, {0, 1}}, {{2, 0}, {1, 0}});
   EXPECT_EQ(fidelity.positions, 2u);

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <string>
 
+#include "base/assert.h"
+
 namespace kvcommons {
 namespace {
 
@@ -22,6 +24,11 @@ bool IsLessUsedByByte(const Anchor& a, const Anchor& b) {
 
 bool Anchor::Has(const ReaderKey& reader) const {
   return std::find(readers.begin(), readers.end(), reader) != readers.end();
+}
+
+AnchorLedger::AnchorLedger(Limits limits, AnchorProfile profile)
+    : limits_(limits), profile_(profile) {
+  KVC_ASSERT(limits.slot_anchors >= 1 && limits.window >= 1);
 }
 
 const std::vector<Anchor>* AnchorLedger::Find(const SlotKey& slot) const {
@@ -113,11 +120,15 @@ Result<AnchorLedger::Outcome> AnchorLedger::Put(const Deposit& deposit, const Is
 
   std::uint64_t growth = is_there ? 0 : deposit.offset_bytes;
   if (held == nullptr) growth += deposit.base_bytes;
+  if (growth > limits_.bytes) {
+    return Fail(Exhausted("the anchor needs " + std::to_string(growth) +
+                          " bytes; the limit of all anchors is " + std::to_string(limits_.bytes)));
+  }
   std::uint64_t stay = bytes_;
   for (const AnchorKey& leaving : outcome.evicted) stay -= Find(leaving)->bytes;
-  while (growth > limits_.bytes || stay > limits_.bytes - growth) {
+  while (stay > limits_.bytes - growth) {
     const auto next = NextByBytes(key, is_pinned, outcome.evicted);
-    if (growth > limits_.bytes || !next) {
+    if (!next) {
       return Fail(Exhausted("the anchor needs " + std::to_string(growth) + " bytes beside " +
                             std::to_string(stay) + " that must stay; the limit is " +
                             std::to_string(limits_.bytes)));

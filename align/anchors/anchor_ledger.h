@@ -1,7 +1,7 @@
 // What anchors a tenant has, and which leave when one comes.
 //
 // An anchor is a content of a slot for which it was measured how far readers' KV lies from the
-// content's own. Its bytes lie in the store; this ledger knows their lengths, who measured, how
+// content's own. Its bytes lie elsewhere; this ledger knows their lengths, who measured, how
 // often each was used, and keeps three bounds: anchors a slot, bytes of the tenant, and never an
 // anchor that is pinned by a plan. A deposit that does not fit is refused and nothing changes.
 //
@@ -56,8 +56,8 @@ class AnchorLedger {
   };
   using IsPinned = std::function<bool(const AnchorKey&)>;  // null: none is
 
-  explicit AnchorLedger(Limits limits, AnchorProfile profile = AnchorProfile::kCorrected)
-      : limits_(limits), profile_(profile) {}
+  // REQUIRES: both counts of the limits are 1 or more.
+  explicit AnchorLedger(Limits limits, AnchorProfile profile = AnchorProfile::kCorrected);
 
   struct Deposit {
     AnchorKey key;
@@ -94,7 +94,6 @@ class AnchorLedger {
   bool Remove(const AnchorKey& key);
 
   std::uint64_t bytes() const { return bytes_; }
-  const Limits& limits() const { return limits_; }
 
  private:
   using Pool = std::vector<Anchor>;  // oldest first

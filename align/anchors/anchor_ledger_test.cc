@@ -164,7 +164,7 @@ TEST(AnchorLedger, ADepositOverTheTenantsBoundIsRefusedAndNothingLeaves) {
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().code(), Code::kExhausted);
   EXPECT_EQ(refused.error().message(),
-            "the anchor needs 301 bytes beside 220 that must stay; the limit is 300");
+            "the anchor needs 301 bytes; the limit of all anchors is 300");
   EXPECT_THAT(Contents(ledger), ElementsAre(1, 2));
   large.base_bytes = 290;
   EXPECT_THAT(ledger.Put(large)->evicted, ElementsAre(Of(1).key, Of(2).key));

@@ -1,6 +1,7 @@
 #include "align/anchors/mean_offsets.h"
 
 #include <algorithm>
+#include <numeric>
 #include <utility>
 
 #include "base/assert.h"
@@ -12,6 +13,9 @@ MeanOffsets::MeanOffsets(std::vector<std::uint32_t> plane_elements)
     : plane_elements_(std::move(plane_elements)), planes_(plane_elements_.size()) {}
 
 void MeanOffsets::Add(std::span<const float> offsets, std::size_t rows) {
+  const std::size_t row_floats =
+      std::accumulate(plane_elements_.begin(), plane_elements_.end(), std::size_t{0});
+  KVC_ASSERT(offsets.size() == rows * row_floats);
   if (counts_.size() < rows) {
     counts_.resize(rows);
     for (std::size_t p = 0; p < planes_.size(); ++p) planes_[p].resize(rows * plane_elements_[p]);
@@ -31,7 +35,6 @@ void MeanOffsets::Add(std::span<const float> offsets, std::size_t rows) {
     }
     from += rows * elements;
   }
-  KVC_ASSERT(from == offsets.data() + offsets.size());
 }
 
 std::size_t MeanOffsets::CoveredRows(std::uint32_t least) const {

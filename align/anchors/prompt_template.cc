@@ -56,10 +56,13 @@ Result<PromptLayout> LayOut(const PromptTemplate& shape, std::span<const SlotCon
     const SlotContent& content = contents[i];
     const std::uint64_t segment = begin + content.tokens;
     const std::uint64_t end = segment + slot.segment_tokens;
-    if (end > PromptTemplate::kMaxTokens || content.base_begin > PromptTemplate::kMaxTokens) {
-      return Fail(OutOfLimits("tokens of the prompt up to slot '" + slot.name + "'",
-                              std::max<std::uint64_t>(end, content.base_begin), 0,
+    if (end > PromptTemplate::kMaxTokens) {
+      return Fail(OutOfLimits("tokens of the prompt up to slot '" + slot.name + "'", end, 0,
                               PromptTemplate::kMaxTokens));
+    }
+    if (content.base_begin > PromptTemplate::kMaxTokens) {
+      return Fail(OutOfLimits("position of the rows of slot '" + slot.name + "'",
+                              content.base_begin, 0, PromptTemplate::kMaxTokens));
     }
     was += slot.marker_tokens;
     SlotPlacement placed;

@@ -39,7 +39,7 @@ struct PromptTemplate {
 Status CheckTemplate(const PromptTemplate& shape);
 
 // A content that fills a slot. Its stored keys are rotated for base_begin, base_begin + 1, ...:
-// behind the stub that it was computed behind, or 0.
+// where it stood when its rows were computed.
 struct SlotContent {
   std::uint32_t tokens = 0;
   std::uint32_t base_begin = 0;

@@ -49,7 +49,10 @@ TEST(PromptTemplate, APromptIsLimited) {
             "tokens of the prompt up to slot 'answer' is 1048577; the "
             "limit is 0 to 1048576");
   EXPECT_TRUE(LayOut(TwoSlots(), std::vector<SlotContent>{{1, kMax}, {0, 0}}));
-  EXPECT_FALSE(LayOut(TwoSlots(), std::vector<SlotContent>{{1, kMax + 1}, {0, 0}}));
+  const auto far = LayOut(TwoSlots(), std::vector<SlotContent>{{1, kMax + 1}, {0, 0}});
+  ASSERT_FALSE(far);
+  EXPECT_EQ(far.error().message(),
+            "position of the rows of slot 'question' is 1048577; the limit is 0 to 1048576");
 }
 
 TEST(PromptTemplate, WhatWouldMisalignIsRefused) {

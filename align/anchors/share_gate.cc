@@ -78,6 +78,9 @@ ShareDecision DecideByDistances(std::span<const double> distances,
   for (const double weight : decision.weights) {
     if (weight > 0) decision.entropy_bits -= weight * std::log2(weight);
   }
+  // Equal weights sum to a little more than there can be.
+  const double most_bits = std::log2(static_cast<double>(distances.size()));
+  decision.entropy_bits = std::min(decision.entropy_bits, most_bits);
   const bool is_near = decision.entropy_bits <= decision.limit_bits;
   decision.reason = is_near ? ShareReason::kNear : ShareReason::kSpread;
   if (is_near) decision.counted = CountedAnchors(decision.weights, options);

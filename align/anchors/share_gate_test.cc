@@ -70,9 +70,12 @@ TEST(ShareGate, ADistanceThatIsNoNumberMakesTheContentNew) {
 }
 
 TEST(ShareGate, TheLimitItselfPasses) {
-  const ShareDecision decision = DecideByDistances(std::vector<double>{1, 1}, {.gamma = 1});
-  EXPECT_EQ(decision.entropy_bits, decision.limit_bits);
-  EXPECT_EQ(decision.reason, ShareReason::kNear);
+  for (std::size_t anchors = 2; anchors <= 40; ++anchors) {
+    const ShareDecision decision =
+        DecideByDistances(std::vector<double>(anchors, 7.5), {.gamma = 1});
+    EXPECT_NEAR(decision.entropy_bits, decision.limit_bits, 1e-12) << anchors;
+    EXPECT_EQ(decision.reason, ShareReason::kNear) << anchors;
+  }
 }
 
 TEST(ShareGate, FewAnchorsDecideBeforeAnyRowIsComputed) {
