@@ -87,4 +87,11 @@ std::string_view DefaultSystemOf(const char* model_template) {
   return is_smol ? kSmolLmSystem : "";
 }
 
+std::vector<TokenId> BehindPromptBegin(std::vector<TokenId> begin,
+                                       const std::vector<TokenId>& tokens) {
+  if (!begin.empty() && !tokens.empty() && tokens.front() == begin.front()) return tokens;
+  begin.insert(begin.end(), tokens.begin(), tokens.end());
+  return begin;
+}
+
 }  // namespace kvcommons

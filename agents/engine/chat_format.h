@@ -6,7 +6,9 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
+#include "base/ids.h"
 #include "base/status.h"
 
 namespace kvcommons {
@@ -28,5 +30,10 @@ Result<ChatFrame> MakeChatFrame(const char* model_template, std::string_view nam
 // What the model's template says where nobody gives a system prompt, for the ones that are known
 // (llama.cpp does not run templates): SmolLM2's. Empty: nothing, or another model's.
 std::string_view DefaultSystemOf(const char* model_template);
+
+// A prompt's tokens behind those that prompts of the model begin with (Engine::PromptBegin()),
+// unless they begin so already: some templates spell it out.
+std::vector<TokenId> BehindPromptBegin(std::vector<TokenId> begin,
+                                       const std::vector<TokenId>& tokens);
 
 }  // namespace kvcommons

@@ -87,5 +87,13 @@ TEST(ChatFormat, WhatIsUnknownIsRefusedWithWhatIsKnown) {
   EXPECT_NE(own.error().message().find("--chat"), std::string::npos);
 }
 
+TEST(ChatFormat, ABeginningThatATemplateSpellsOutComesOnce) {
+  const std::vector<TokenId> text = {7, 8}, spelled = {1, 7, 8};
+  EXPECT_EQ(BehindPromptBegin({1}, text), spelled);
+  EXPECT_EQ(BehindPromptBegin({1}, spelled), spelled);
+  EXPECT_EQ(BehindPromptBegin({}, text), text);
+  EXPECT_EQ(BehindPromptBegin({1}, {}), std::vector<TokenId>{1});
+}
+
 }  // namespace
 }  // namespace kvcommons

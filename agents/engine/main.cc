@@ -396,13 +396,17 @@ void AddTeam(Program& program) {
                    R"(JSON lines {"id"?, field: text} with the fields that prompts name; -: )"
                    "standard input")
       ->required();
+  const CLI::Range count(0U, 1U << 20);
   command->add_option("--first", team->first_case, "the first case that is read")
-      ->capture_default_str();
-  command->add_option("--cases-max", team->cases_max, "at most this many are measured");
+      ->capture_default_str()
+      ->check(count);
+  command->add_option("--cases-max", team->cases_max, "at most this many are measured")
+      ->check(CLI::Range(1U, 1U << 20));
   command
       ->add_option("--warm", team->warm_cases,
-                   "cases before those, prefilled densely, from which offsets are learned")
-      ->capture_default_str();
+                   "cases before those, prefilled densely; offsets are learned from all cases")
+      ->capture_default_str()
+      ->check(count);
   command
       ->add_option(
           "--mode,--modes", team->modes,
@@ -415,11 +419,13 @@ void AddTeam(Program& program) {
   command->add_option("--max-tokens", team->forced_tokens, "tokens to compare on")
       ->capture_default_str()
       ->check(CLI::Range(1, 1024));
-  command->add_option("--gamma", team->gamma, "of the gate")
+  command->add_option("--gamma", team->gamma, "of the gate, which is asked and decides nothing yet")
       ->capture_default_str()
       ->check(CLI::Range(0.0, 1.0));
-  command->add_option("--pool-bytes", team->pool_bytes, "bound of all anchors")
-      ->capture_default_str();
+  command
+      ->add_option("--pool-bytes", team->pool_bytes, "bound of all anchors; means are not counted")
+      ->capture_default_str()
+      ->check(CLI::Range(std::uint64_t{1} << 20, std::uint64_t{1} << 40));
   command->add_option("--seed", team->seed, "of intervals")->capture_default_str();
   command->add_option("--samples", team->samples_path, "add every case to FILE as a JSON line")
       ->type_name("FILE");

@@ -8,15 +8,6 @@ namespace {
 
 using Json = nlohmann::json;
 
-Result<std::string> IdOf(const Json& json, std::size_t line) {
-  if (!json.contains("id")) return std::to_string(line);
-  const Json& id = json["id"];
-  if (id.is_string() && !id.get<std::string>().empty()) return id.get<std::string>();
-  if (id.is_number_integer()) return id.dump();
-  return Fail(InvalidArgument("line " + std::to_string(line) +
-                              ": id is empty, or neither text nor an integer"));
-}
-
 Result<std::vector<std::string>> TextsOf(const Json& json, const std::string& what) {
   std::vector<std::string> texts;
   if (!json.is_array()) return Fail(InvalidArgument(what + " is no list"));
@@ -54,7 +45,7 @@ Result<CaseText> CaseOf(const Json& json, std::size_t line) {
                                 R"( is no {"chunks": [text | {"doc": name}], "question": text})"));
   }
   CaseText one;
-  auto id = IdOf(json, line);
+  auto id = IdOfCase(json, line);
   if (!id) return Fail(id.error());
   one.id = std::move(*id);
   const std::string name = "case " + one.id + ": ";
@@ -88,23 +79,16 @@ Result<CaseText> CaseOf(const Json& json, std::size_t line) {
 }  // namespace
 
 Result<std::optional<CaseText>> CaseReader::Next() {
-  for (std::string text; std::getline(input_, text);) {
-    ++line_;
-    if (text.find_first_not_of(" \t\r") == std::string::npos) continue;
-    if (text.size() > kMaxCaseBytes) {
-      return Fail(InvalidArgument("line " + std::to_string(line_) + " has " +
-                                  std::to_string(text.size()) + " bytes; the limit is " +
-                                  std::to_string(kMaxCaseBytes)));
-    }
-    auto one = CaseOf(Json::parse(text, nullptr, false), line_);
-    if (!one) return Fail(one.error());
-    if (!ids_.insert(one->id).second) {
-      return Fail(InvalidArgument("line " + std::to_string(line_) + ": there is a case " + one->id +
-                                  " already; ids differ"));
-    }
-    return std::optional(std::move(*one));
+  const auto json = lines_.Next();
+  if (!json) return Fail(json.error());
+  if (!*json) return std::nullopt;
+  auto one = CaseOf(**json, lines_.line());
+  if (!one) return Fail(one.error());
+  if (!ids_.insert(one->id).second) {
+    return Fail(InvalidArgument("line " + std::to_string(lines_.line()) + ": there is a case " +
+                                one->id + " already; ids differ"));
   }
-  return std::optional<CaseText>();
+  return std::optional(std::move(*one));
 }
 
 }  // namespace kvcommons

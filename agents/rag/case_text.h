@@ -18,6 +18,7 @@
 #include <string>
 #include <vector>
 
+#include "agents/engine/json_lines.h"
 #include "base/status.h"
 
 namespace kvcommons {
@@ -34,20 +35,18 @@ struct CaseText {
   std::vector<std::string> answers;
 };
 
-inline constexpr std::size_t kMaxCaseBytes = 16U << 20;  // of a line
 inline constexpr std::size_t kMaxCaseChunks = 256;
 inline constexpr std::size_t kMaxCaseRelated = 64;
 
 class CaseReader {
  public:
-  explicit CaseReader(std::istream& input) : input_(input) {}
+  explicit CaseReader(std::istream& input) : lines_(input) {}
 
   // Empty lines are passed over. nullopt: there is no further case. kInvalidArgument: see above.
   Result<std::optional<CaseText>> Next();
 
  private:
-  std::istream& input_;
-  std::size_t line_ = 0;
+  JsonLines lines_;
   std::set<std::string> ids_;
 };
 

@@ -97,11 +97,6 @@ TEST(CaseReader, LimitsAreRefusedOnePastThem) {
   EXPECT_EQ(with("related", kMaxCaseRelated), "accepted");
   EXPECT_EQ(with("related", kMaxCaseRelated + 1),
             "case q7: related has 65 entries; the limit is 0 to 64");
-  std::string line = Small().dump();
-  line.insert(line.size() - 1, kMaxCaseBytes - line.size(), ' ');
-  EXPECT_TRUE(Read(line).has_value());
-  EXPECT_THAT(Read(line + " ").error().message(),
-              HasSubstr("line 1 has 16777217 bytes; the limit is 16777216"));
 }
 
 }  // namespace

@@ -1,10 +1,8 @@
 #include "agents/rag/fidelity_samples.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <fstream>
 
+#include "agents/engine/json_lines.h"
 #include "agents/rag/fidelity_bench.h"
 
 namespace kvcommons {
@@ -66,14 +64,7 @@ const std::set<FidelityKey>& FidelitySamples::Known(const std::string& setting,
 }
 
 Status FidelitySamples::Add(Json line) {
-  if (!path_.empty()) {
-    const int file = ::open(path_.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644);
-    if (file < 0) return Unavailable("cannot write " + path_);
-    // Begun with a line's end: a kill may have cut off the line before.
-    const std::string text = '\n' + line.dump() + '\n';
-    const bool whole = ::write(file, text.data(), text.size()) == std::ssize(text);
-    if (::close(file) != 0 || !whole) return Unavailable("cannot write " + path_);
-  }
+  if (!path_.empty()) KVC_RETURN_IF_ERROR(AppendJsonLine(path_, line));
   Learn(std::move(line));
   return Status();
 }

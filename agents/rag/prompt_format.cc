@@ -28,17 +28,12 @@ Result<PromptFormat> PromptFormat::Of(const Engine& engine, const PromptText& te
   if (!before) return Fail(before.error());
   auto after = engine.Tokenize(frame->after, true);
   if (!after) return Fail(after.error());
-  if (before->empty() && engine.PromptBegin().empty()) {
+  format.opening_ = BehindPromptBegin(engine.PromptBegin(), *before);
+  if (format.opening_.empty()) {
     return Fail(InvalidArgument(
         "nothing stands before the first passage; give --system or --instruction: canonical rows "
         "are made behind it"));
   }
-  // Some templates spell it out.
-  const std::vector<TokenId> begin = engine.PromptBegin();
-  if (!begin.empty() && (before->empty() || before->front() != begin.front())) {
-    format.opening_ = begin;
-  }
-  format.opening_.insert(format.opening_.end(), before->begin(), before->end());
   format.closing_ = std::move(*after);
   const std::size_t tokens = format.opening_.size() + format.closing_.size();
   if (tokens >= engine.context_tokens()) {

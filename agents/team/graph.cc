@@ -4,10 +4,10 @@
 
 #include <algorithm>
 #include <fstream>
-#include <iterator>
 #include <set>
-#include <sstream>
 #include <utility>
+
+#include "align/anchors/prompt_template.h"
 
 namespace kvcommons {
 namespace {
@@ -18,7 +18,7 @@ Status Wrong(const std::string& source, const std::string& where, const std::str
   return InvalidArgument(source + ": " + (where.empty() ? "" : where + ": ") + what);
 }
 
-// "a, b and c" of what a table may hold.
+// Refuses other keys than these, and lists them.
 Status CheckKeys(const toml::table& table, const std::set<std::string_view>& known,
                  const std::string& source, const std::string& where) {
   for (const auto& [key, value] : table) {
@@ -28,6 +28,13 @@ Status CheckKeys(const toml::table& table, const std::set<std::string_view>& kno
     return Wrong(source, where, "'" + std::string(key.str()) + "' is unknown; known are " + list);
   }
   return Status();
+}
+
+std::string_view Trimmed(std::string_view name) {
+  constexpr std::string_view kBlank = " \t\r\n";
+  const std::size_t first = name.find_first_not_of(kBlank);
+  if (first == std::string_view::npos) return "";
+  return name.substr(first, name.find_last_not_of(kBlank) + 1 - first);
 }
 
 // A text under `key`; nothing where it is missing.
@@ -64,8 +71,17 @@ Status SplitPrompt(std::string_view prompt, const std::string& source, const std
     if (close == std::string_view::npos) {
       return Wrong(source, where, "'{{' in the prompt has no '}}'");
     }
-    const std::string name(prompt.substr(open + kOpen.size(), close - open - kOpen.size()));
+    const std::string name(
+        Trimmed(prompt.substr(open + kOpen.size(), close - open - kOpen.size())));
     if (name.empty()) return Wrong(source, where, "'{{}}' in the prompt names no slot");
+    if (name == "id") {
+      return Wrong(source, where, "slot 'id' is what a case is called; use another field");
+    }
+    if (agent->slots.size() == PromptTemplate::kMaxSlots) {
+      return Wrong(source, where,
+                   "the prompt has more than " + std::to_string(PromptTemplate::kMaxSlots) +
+                       " slots, which is the limit");
+    }
     if (std::find(agent->slots.begin(), agent->slots.end(), name) != agent->slots.end()) {
       return Wrong(source, where, "slot '" + name + "' is in the prompt twice");
     }
@@ -93,6 +109,11 @@ Result<TeamAgent> AgentOf(const toml::table& table, std::size_t index, std::uint
   const auto name = TextOf(table, "name", source, where);
   if (!name) return Fail(name.error());
   if (!*name || (*name)->empty()) return Fail(Wrong(source, where, "it has no name"));
+  if ((*name)->size() > PromptTemplate::kMaxSlotNameBytes) {
+    return Fail(Wrong(source, where,
+                      "its name has " + std::to_string((*name)->size()) + " bytes; the limit is " +
+                          std::to_string(PromptTemplate::kMaxSlotNameBytes)));
+  }
   TeamAgent agent;
   agent.name = **name;
   where = "agent '" + agent.name + "'";
@@ -115,6 +136,20 @@ Result<TeamAgent> AgentOf(const toml::table& table, std::size_t index, std::uint
   return agent;
 }
 
+// Each agent that is left waits for another that is: following them long enough ends on a cycle.
+std::string OnCycle(const TeamGraph& graph) {
+  const TeamAgent* agent = &graph.agents.front();
+  for (std::size_t step = 0; step < graph.agents.size(); ++step) {
+    for (const std::string& slot : agent->slots) {
+      if (const TeamAgent* const next = graph.Find(slot)) {
+        agent = next;
+        break;
+      }
+    }
+  }
+  return agent->name;
+}
+
 // Agents behind those whose answers they read, otherwise as they are in the file.
 Status Sort(TeamGraph& graph, const std::string& source) {
   std::vector<TeamAgent> sorted;
@@ -128,7 +163,7 @@ Status Sort(TeamGraph& graph, const std::string& source) {
     };
     const auto next = std::find_if(graph.agents.begin(), graph.agents.end(), is_ready);
     if (next == graph.agents.end()) {
-      return Wrong(source, "agent '" + graph.agents.front().name + "'",
+      return Wrong(source, "agent '" + OnCycle(graph) + "'",
                    "it waits for an answer that waits for its own; break the cycle");
     }
     done.insert(next->name);

@@ -12,10 +12,12 @@
 //   reuse = "exact"                     # its prompts are never approximated
 //   max_tokens = 16
 //
-// {{name}} is a slot: an agent's answer where an agent is called so, otherwise a field of the case.
-// Agents are in an order in which every answer is there before it is read. Refused, naming agent
-// and field: unknown keys, no agent, two of one name, a prompt that breaks CheckTemplate()'s rules
-// once it is tokenized, a slot twice in a prompt, a cycle. Thread safety: a value.
+// {{name}} is a slot, blanks around its name not counted: an agent's answer where an agent is
+// called so, otherwise a field of the case. Agents are in an order in which every answer is there
+// before it is read. Refused, naming agent and field: unknown keys, no agent, two of one name, a
+// slot twice in a prompt or two side by side, `id`, which a case has for itself, a cycle.
+//
+// Thread safety: a value.
 
 #pragma once
 

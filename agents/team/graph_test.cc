@@ -46,6 +46,9 @@ TEST(TeamGraph, ACycleIsRefused) {
   EXPECT_THAT(Refusal(Agent("a", "{{b}}.") + Agent("b", "{{a}}.")),
               HasSubstr("agent 'a': it waits for an answer that waits for its own"));
   EXPECT_THAT(Refusal(Agent("a", "{{a}}.")), HasSubstr("break the cycle"));
+  // One that only reads what the cycle would give is not to blame.
+  EXPECT_THAT(Refusal(Agent("reader", "{{b}}.") + Agent("b", "{{c}}.") + Agent("c", "{{b}}.")),
+              HasSubstr("agent 'b': it waits"));
 }
 
 TEST(TeamGraph, SlotsThatCannotBeFilledAreRefused) {
@@ -56,6 +59,20 @@ TEST(TeamGraph, SlotsThatCannotBeFilledAreRefused) {
               HasSubstr("slot 'x' is in the prompt twice"));
   EXPECT_THAT(Refusal(Agent("a", "{{x")), HasSubstr("has no '}}'"));
   EXPECT_THAT(Refusal(Agent("a", "{{}}.")), HasSubstr("names no slot"));
+  EXPECT_THAT(Refusal(Agent("a", "{{ }}.")), HasSubstr("names no slot"));
+  EXPECT_THAT(Refusal(Agent("a", "{{id}}.")), HasSubstr("slot 'id' is what a case is called"));
+  std::string slots;
+  for (int i = 0; i < 64; ++i) slots += "{{s" + std::to_string(i) + "}}.";
+  EXPECT_EQ(Refusal(Agent("a", slots)), "");
+  EXPECT_THAT(Refusal(Agent("a", slots + "{{x}}.")), HasSubstr("more than 64 slots"));
+}
+
+TEST(TeamGraph, BlanksAroundASlotsNameAreNotPartOfIt) {
+  const auto graph =
+      ParseTeamGraph(Agent("b", "{{ a }} and {{x}}.") + Agent("a", "{{ x}}."), "team.toml");
+  ASSERT_TRUE(graph) << graph.error().ToString();
+  EXPECT_EQ(graph->agents[0].name, "a");
+  EXPECT_THAT(graph->fields, ElementsAre("x"));
 }
 
 TEST(TeamGraph, WhatIsUnknownOrOutOfLimitsIsRefusedByName) {
@@ -75,8 +92,13 @@ TEST(TeamGraph, WhatIsUnknownOrOutOfLimitsIsRefusedByName) {
               HasSubstr("max_tokens is 65537; the limit is 1 to 65536"));
   EXPECT_THAT(Refusal(Agent("a", "{{x}}.", "max_tokens = 0")), HasSubstr("max_tokens is 0"));
   EXPECT_THAT(Refusal(Agent("a", "{{x}}.", "max_tokens = 1.5")), HasSubstr("no whole number"));
+  EXPECT_EQ(Refusal(Agent(std::string(256, 'n'), "{{x}}.")), "");
+  EXPECT_THAT(Refusal(Agent(std::string(257, 'n'), "{{x}}.")),
+              HasSubstr("its name has 257 bytes; the limit is 256"));
   std::string many;
-  for (int i = 0; i < 65; ++i) many += Agent("a" + std::to_string(i), "{{x}}.");
+  for (int i = 0; i < 64; ++i) many += Agent("a" + std::to_string(i), "{{x}}.");
+  EXPECT_EQ(Refusal(many), "");
+  many += Agent("a64", "{{x}}.");
   EXPECT_THAT(Refusal(many), HasSubstr("it has 65 [[agent]]"));
 }
 

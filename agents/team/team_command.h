@@ -14,7 +14,8 @@ namespace kvcommons {
 
 struct TeamOptions {
   std::string graph_path;
-  std::string cases_path;  // JSON lines {"id"?, field: text …}; "-": standard input
+  std::string cases_path;  // JSON lines {"id"?, field: text …}; "-": standard input. Fields that
+                           // are no text, or that no prompt names, are passed over
   std::uint32_t first_case = 0;
   std::uint32_t cases_max = 1U << 20;  // measured ones
   std::uint32_t warm_cases = 4;        // before them, dense alone, to fill the memory

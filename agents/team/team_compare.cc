@@ -16,7 +16,7 @@ Json SlotJson(const std::string& slot, const TeamContent& content, const SlotSta
   return {{"slot", slot},
           {"tokens", content.base.rows},
           {"mean_rows", state.mean_rows},
-          {"anchors", state.eligible},
+          {"anchors", state.anchors},
           {"gate", state.gate ? Json(ShareReasonName(*state.gate)) : Json()},
           {"entropy_bits", state.entropy_bits},
           {"gate_ms", state.gate_ms}};
@@ -31,6 +31,7 @@ Json ModeJson(const TeamMode& mode, const TeamCall& call, const LogitRows& dense
           {"top1", fidelity.top1_agreement},
           {"charged", call.charged},
           {"exact", call.exact},
+          {"uncorrected", call.uncorrected},
           {"blend_ms", call.blend_ms},
           {"place_ms", call.place_ms},
           {"compute_ms", call.compute_ms},
@@ -51,9 +52,14 @@ Result<Json> TeamCompare::RunAgent(std::size_t index,
   auto answer = engine_.Generate(agent.max_tokens);
   if (!answer) return Fail(answer.error());
   const auto begin = static_cast<Position>(call->prompt.size());
-  // The last token's rows are not computed by what made it (D15).
-  if (!answer->empty() && engine_.held_end() < begin + static_cast<Position>(answer->size())) {
-    KVC_FAIL_IF_ERROR(engine_.RunToken(answer->back()));
+  // An answer that was cut ends in a token whose rows nobody computed (D15). Where the context is
+  // full they cannot be, and nobody reads it.
+  if (engine_.held_end() < begin + static_cast<Position>(answer->size())) {
+    if (engine_.held_end() == static_cast<Position>(engine_.context_tokens())) {
+      answer->pop_back();
+    } else {
+      KVC_FAIL_IF_ERROR(engine_.RunToken(answer->back()));
+    }
   }
   auto content = session_.FromAnswer(begin, *answer);
   if (!content) return Fail(content.error());
@@ -74,13 +80,15 @@ Result<Json> TeamCompare::RunAgent(std::size_t index,
     report["slots"] = Json::array();
     for (std::size_t i = 0; i < inputs.size(); ++i) {
       const SlotState state = session_.memory().StateOf(shape, i, *inputs[i], true);
+      session_.memory().CountUses(shape, i, state);
       report["slots"].push_back(SlotJson(agent.slots[i], *inputs[i], state));
     }
     report["modes"] = Json::array();
     for (const TeamMode& mode : options_.modes) {
-      if (mode.reuses && agent.exact_only) continue;
+      const TeamMode exact{.name = "exact"};
       engine_.Clear();
-      const auto made = session_.Prepare(index, inputs, mode);
+      const auto made =
+          session_.Prepare(index, inputs, mode.reuses && agent.exact_only ? exact : mode);
       if (!made) return Fail(made.error());
       const auto logits = TeacherForce(engine_, made->prompt, forced);
       if (!logits) return Fail(logits.error());
@@ -98,30 +106,38 @@ Result<Json> TeamCompare::RunAgent(std::size_t index,
 Result<Json> TeamCompare::Run(const std::string& id,
                               const std::map<std::string, std::string>& fields, bool measured) {
   const SystemClock clock;
-  Json report = {{"id", id}, {"measured", measured}, {"base_ms", Json::object()}};
+  Json report = {{"id", id}, {"measured", measured}};
+  const auto named = [](const std::string& what, const Status& status) {
+    return Fail(Status(status.code(), what + ": " + status.message()));
+  };
+  const std::string name = "case '" + id + "'";
   std::map<std::string, SharedContent> contents;
+  std::map<std::string, double> base_ms;
   for (const std::string& field : graph_.fields) {
     const auto found = fields.find(field);
     if (found == fields.end()) {
-      return Fail(InvalidArgument("case '" + id + "': it has no text '" + field +
-                                  "', which the graph's prompts name"));
+      return named(
+          name, InvalidArgument("it has no text '" + field + "', which the graph's prompts name"));
     }
     const auto tokens = engine_.Tokenize(found->second, false);
-    if (!tokens) return Fail(tokens.error());
+    if (!tokens) return named(name, tokens.error());
     const std::int64_t start_ns = clock.NowNs();
     auto content = session_.FromText(*tokens);
-    if (!content) {
-      return Fail(
-          InvalidArgument("case '" + id + "': '" + field + "': " + content.error().message()));
-    }
-    report["base_ms"][field] = MsSince(clock, start_ns);
+    if (!content) return named(name + ": '" + field + "'", content.error());
+    base_ms[field] = MsSince(clock, start_ns);
     contents[field] = std::move(*content);
   }
   session_.Forget();
   report["agents"] = Json::array();
   for (std::size_t i = 0; i < graph_.agents.size(); ++i) {
     auto agent = RunAgent(i, contents, measured);
-    if (!agent) return Fail(agent.error());
+    if (!agent) return named(name, agent.error());
+    // Who reads a field first waits for its own rows.
+    double waited_ms = 0;
+    for (const std::string& slot : graph_.agents[i].slots) {
+      if (const auto own = base_ms.extract(slot)) waited_ms += own.mapped();
+    }
+    (*agent)["base_ms"] = waited_ms;
     report["agents"].push_back(std::move(*agent));
   }
   report["mean_bytes"] = session_.memory().mean_bytes();

@@ -28,11 +28,15 @@ class TeamCompare {
               TeamCompareOptions options)
       : engine_(engine), graph_(graph), session_(session), options_(std::move(options)) {}
 
-  // {"id", "measured", "base_ms": {field: ms}, "agents": [{"agent", "tokens", "answer_tokens",
-  //  "ttft_dense_ms", "answer", "slots": [{"slot", "tokens", "mean_rows", "anchors", "gate",
-  //  "entropy_bits", "gate_ms"}], "modes": [{"mode", "kl", "kl_first", "top1", "charged", "exact",
-  //  "blend_ms", "place_ms", "compute_ms", "ttft_ms"}]}]}. Not `measured`: dense alone, to fill the
-  // memory. kInvalidArgument: a field that prompts name is missing.
+  // {"id", "measured", "mean_bytes", "anchor_bytes", "agents": [{"agent", "tokens",
+  //  "answer_tokens", "answer", "ttft_dense_ms", "base_ms", "deposit"?, "slots"?: [{"slot",
+  //  "tokens", "mean_rows", "anchors", "gate", "entropy_bits", "gate_ms"}], "modes"?: [{"mode",
+  //  "kl", "kl_first", "top1", "charged", "exact", "uncorrected", "blend_ms", "place_ms",
+  //  "compute_ms", "ttft_ms"}]}]}. `base_ms`: of fields that no agent before this one reads;
+  // `deposit`: why it was refused. Not `measured`: dense alone, to fill the memory; slots and modes
+  // are there of a measured agent that answered something. An agent that is never approximated runs
+  // `exact` in every mode that reuses. Errors name the case; kInvalidArgument: a field that prompts
+  // name is missing or empty, a prompt is too long.
   Result<nlohmann::json> Run(const std::string& id,
                              const std::map<std::string, std::string>& fields, bool measured);
 

@@ -23,6 +23,10 @@ const std::byte* Bytes(const T* values) {
 constexpr bool IsKey(std::size_t plane) { return plane % 2 == 0; }
 constexpr bool IsFirstLayer(std::size_t plane) { return plane < 2; }
 
+bool AreFinite(const std::vector<float>& values) {
+  return std::all_of(values.begin(), values.end(), [](float v) { return std::isfinite(v); });
+}
+
 }  // namespace
 
 TeamMemory::TeamMemory(const ModelProfile& profile, TeamMemoryOptions options)
@@ -49,14 +53,16 @@ const MeanOffsets* TeamMemory::MeanOf(const TeamTemplate& shape, std::size_t slo
   return found == means_.end() ? nullptr : &found->second;
 }
 
-std::vector<const TeamMemory::AnchorRows*> TeamMemory::AnchorsFor(const TeamTemplate& shape,
-                                                                  std::size_t slot,
-                                                                  std::uint32_t tokens) const {
-  std::vector<const AnchorRows*> found;
+TeamMemory::Anchors TeamMemory::AnchorsFor(const TeamTemplate& shape, std::size_t slot,
+                                           const TeamContent& content) const {
   const SlotKey key = KeyOf(shape.slots[slot]);
-  for (const std::size_t i : ledger_.Eligible(key, tokens, shape.reader)) {
-    found.push_back(&anchors_.at({key, (*ledger_.Find(key))[i].content}));
+  Anchors found;
+  for (const std::size_t i : ledger_.Eligible(key, content.base.rows, shape.reader)) {
+    const ContentKey& anchor = (*ledger_.Find(key))[i].content;
+    found.push_back(&anchors_.at({key, anchor}));
+    if (anchor == content.key) return {found.back()};
   }
+  if (found.size() < kMinAnchors) found.clear();
   return found;
 }
 
@@ -70,67 +76,79 @@ SlotState TeamMemory::StateOf(const TeamTemplate& shape, std::size_t slot,
     const std::size_t covered = mean->CoveredRows(options_.least_deposits);
     state.mean_rows = static_cast<std::uint32_t>(std::min<std::size_t>(covered, tokens));
   }
-  const auto anchors = AnchorsFor(shape, slot, tokens);
-  state.eligible = anchors.size();
+  state.anchors = AnchorsFor(shape, slot, content).size();
   if (!ask_gate) return state;
-  const auto* const pool = ledger_.Find(KeyOf(shape.slots[slot]));
-  state.gate = DecideByCounts(pool == nullptr ? 0 : pool->size(), anchors.size(), tokens);
+  const SlotKey key = KeyOf(shape.slots[slot]);
+  const std::vector<std::size_t> eligible = ledger_.Eligible(key, tokens, shape.reader);
+  const auto* const pool = ledger_.Find(key);
+  state.gate = DecideByCounts(pool == nullptr ? 0 : pool->size(), eligible.size(), tokens);
   if (!state.gate) {
     std::vector<double> distances;
-    const std::size_t elements = std::size_t{format_.head_count} * format_.head_dim;
-    for (const AnchorRows* anchor : anchors) {
-      const TeamRows& other = anchor->content->base;
+    for (const std::size_t i : eligible) {
+      const TeamRows& other = anchors_.at({key, (*pool)[i].content}).local;
       double squared = 0;
       for (std::size_t plane = 1; plane < planes_.plane_count(); plane += 2) {
         squared += SquaredDistance(
             format_.type, content.base.block.data() + planes_.PlaneOffset(plane, tokens),
-            other.block.data() + planes_.PlaneOffset(plane, other.rows), tokens * elements);
+            other.block.data() + planes_.PlaneOffset(plane, other.rows), tokens * row_elements());
       }
       distances.push_back(std::sqrt(squared));
     }
     const ShareDecision decision = DecideByDistances(distances, options_.gate);
     state.gate = decision.reason;
     state.entropy_bits = decision.entropy_bits;
+    for (const std::size_t i : decision.counted) {
+      state.counted.push_back((*pool)[eligible[i]].content);
+    }
   }
   state.gate_ms = MsSince(clock, start_ns);
   return state;
+}
+
+void TeamMemory::CountUses(const TeamTemplate& shape, std::size_t slot, const SlotState& state) {
+  const SlotKey key = KeyOf(shape.slots[slot]);
+  for (const ContentKey& content : state.counted) ledger_.CountUse({key, content});
 }
 
 std::vector<float> TeamMemory::Offsets(const TeamRows& dense, const TeamRows& base) const {
   KVC_ASSERT(dense.rows == base.rows);
   const RotationTable back(profile_.omega, -std::int64_t{dense.origin});
   const RotationTable base_back(profile_.omega, -std::int64_t{base.origin});
-  const std::size_t elements = std::size_t{format_.head_count} * format_.head_dim;
-  std::vector<float> offsets(planes_.plane_count() * dense.rows * elements);
+  std::vector<float> offsets(planes_.plane_count() * dense.rows * row_elements());
   for (std::size_t plane = 0; plane < planes_.plane_count(); ++plane) {
     const std::size_t at = planes_.PlaneOffset(plane, dense.rows);
-    MeasureOffsets({.format = format_,
-                    .dense_shift = IsKey(plane) ? &back : nullptr,
-                    .base_shift = IsKey(plane) ? &base_back : nullptr,
-                    .dense = dense.block.data() + at,
-                    .base = base.block.data() + at,
-                    .rows = dense.rows},
-                   ElementType::kFp32,
-                   reinterpret_cast<std::byte*>(offsets.data() + plane * dense.rows * elements));
+    MeasureOffsets(
+        {.format = format_,
+         .dense_shift = IsKey(plane) ? &back : nullptr,
+         .base_shift = IsKey(plane) ? &base_back : nullptr,
+         .dense = dense.block.data() + at,
+         .base = base.block.data() + at,
+         .rows = dense.rows},
+        ElementType::kFp32,
+        reinterpret_cast<std::byte*>(offsets.data() + plane * dense.rows * row_elements()));
   }
   return offsets;
 }
 
-std::vector<std::byte> TeamMemory::Corrected(const TeamRows& base, Position begin,
-                                             std::uint32_t corrected,
-                                             const Weighted& weighted) const {
-  std::vector<std::byte> out(planes_.BlockBytes(base.rows));
-  const RotationTable move(profile_.omega, std::int64_t{begin} - base.origin);
-  const RotationTable start(profile_.omega, begin);
+TeamRows TeamMemory::LocalRows(const TeamRows& base) const {
+  return {base.rows, 0, Corrected(base, 0, -base.origin, 0, {}).block};
+}
+
+CorrectedRows TeamMemory::Corrected(const TeamRows& base, Position begin, Position shift,
+                                    std::uint32_t corrected, const Weighted& weighted) const {
+  CorrectedRows out;
+  out.block.resize(planes_.BlockBytes(base.rows));
+  out.corrected = weighted.offsets.empty() ? 0 : corrected;
+  const RotationTable move(profile_.omega, shift), start(profile_.omega, begin);
+  const bool by_element = !weighted.plane_weights.empty();
   for (std::size_t plane = 0; plane < planes_.plane_count(); ++plane) {
     const std::size_t at = planes_.PlaneOffset(plane, base.rows);
     const std::byte* const from = base.block.data() + at;
-    std::byte* const to = out.data() + at;
-    const std::uint32_t rows = IsFirstLayer(plane) || weighted.offsets.empty() ? 0 : corrected;
+    std::byte* const to = out.block.data() + at;
+    const std::uint32_t rows = IsFirstLayer(plane) ? 0 : out.corrected;
     if (rows > 0) {
       std::vector<const std::byte*> offsets;
       for (const float* one : weighted.offsets[plane]) offsets.push_back(Bytes(one));
-      const bool by_element = !weighted.plane_weights.empty();
       Blend({.format = format_,
              .move = IsKey(plane) ? &move : nullptr,
              .start = IsKey(plane) ? &start : nullptr,
@@ -154,92 +172,66 @@ std::vector<std::byte> TeamMemory::Corrected(const TeamRows& base, Position begi
   return out;
 }
 
-std::vector<std::byte> TeamMemory::LocalKeys(const TeamContent& content, std::size_t plane,
-                                             std::uint32_t first, std::uint32_t rows) const {
-  std::vector<std::byte> keys(rows * format_.row_bytes());
-  const RotationTable back(profile_.omega, -std::int64_t{content.base.origin});
-  RotateRows(format_, back,
-             content.base.block.data() + planes_.PlaneOffset(plane, content.base.rows) +
-                 first * format_.row_bytes(),
-             keys.data(), rows, format_.row_bytes());
-  return keys;
+void TeamMemory::PointAt(const Anchors& anchors, const ReaderKey& reader, bool of_text,
+                         std::size_t rows, Weighted* weighted) const {
+  weighted->offsets.resize(planes_.plane_count());
+  for (std::size_t plane = 0; plane < planes_.plane_count(); ++plane) {
+    for (const AnchorRows* anchor : anchors) {
+      const auto& offsets = of_text ? anchor->text_offsets : anchor->offsets;
+      const std::size_t plane_rows = of_text ? rows : anchor->local.rows;
+      weighted->offsets[plane].push_back(offsets.at(reader).data() +
+                                         plane * plane_rows * row_elements());
+    }
+  }
 }
 
 TeamMemory::Weighted TeamMemory::WeighRows(const TeamContent& content, const TeamTemplate& shape,
-                                           const std::vector<const AnchorRows*>& anchors) const {
-  Weighted weighted;
+                                           const Anchors& anchors) const {
   const std::uint32_t tokens = content.base.rows;
-  const std::size_t elements = std::size_t{format_.head_count} * format_.head_dim;
+  const TeamRows own = LocalRows(content.base);
   std::vector<double> key_sums(anchors.size() * tokens), value_sums(key_sums.size());
   for (std::size_t plane = 0; plane < planes_.plane_count(); ++plane) {
-    const std::vector<std::byte> own =
-        IsKey(plane) ? LocalKeys(content, plane, 0, tokens) : std::vector<std::byte>();
     for (std::size_t i = 0; i < anchors.size(); ++i) {
-      const TeamContent& other = *anchors[i]->content;
-      if (IsKey(plane)) {
-        AddRowDistances(format_.type, own.data(), LocalKeys(other, plane, 0, tokens).data(), tokens,
-                        elements, &key_sums[i * tokens]);
-      } else {
-        AddRowDistances(format_.type,
-                        content.base.block.data() + planes_.PlaneOffset(plane, tokens),
-                        other.base.block.data() + planes_.PlaneOffset(plane, other.base.rows),
-                        tokens, elements, &value_sums[i * tokens]);
-      }
+      const TeamRows& other = anchors[i]->local;
+      AddRowDistances(format_.type, own.block.data() + planes_.PlaneOffset(plane, tokens),
+                      other.block.data() + planes_.PlaneOffset(plane, other.rows), tokens,
+                      row_elements(), &(IsKey(plane) ? key_sums : value_sums)[i * tokens]);
     }
   }
-  weighted.offsets.resize(planes_.plane_count());
-  for (std::size_t plane = 0; plane < planes_.plane_count(); ++plane) {
-    for (const AnchorRows* anchor : anchors) {
-      weighted.offsets[plane].push_back(anchor->offsets.at(shape.reader).data() +
-                                        plane * anchor->content->base.rows * elements);
-    }
-  }
-  const std::size_t all = profile_.layer_count * elements;
+  Weighted weighted;
+  PointAt(anchors, shape.reader, false, tokens, &weighted);
+  const std::size_t all = profile_.layer_count * row_elements();
   weighted.key_weights = RowWeights(key_sums, anchors.size(), all);
   weighted.value_weights = RowWeights(value_sums, anchors.size(), all);
   return weighted;
 }
 
 TeamMemory::Weighted TeamMemory::WeighText(const TeamContent& content, const TeamTemplate& shape,
-                                           std::size_t slot,
-                                           const std::vector<const AnchorRows*>& anchors) const {
-  Weighted weighted;
+                                           std::size_t slot, const Anchors& anchors) const {
   const std::uint32_t tokens = content.base.rows;
-  const std::size_t elements = std::size_t{format_.head_count} * format_.head_dim;
+  const TeamRows own = LocalRows(content.base);
+  Weighted weighted;
   for (std::size_t plane = 0; plane < planes_.plane_count(); ++plane) {
-    std::vector<double> sums(anchors.size() * elements);
+    std::vector<double> sums(anchors.size() * row_elements());
     for (std::size_t i = 0; i < anchors.size(); ++i) {
-      const TeamContent& other = *anchors[i]->content;
-      const std::uint32_t first = other.base.rows - tokens;  // its last rows
-      if (IsKey(plane)) {
-        const RotationTable shift(profile_.omega, -std::int64_t{first});
-        AddElementDistances(format_, &shift, LocalKeys(content, plane, 0, tokens).data(),
-                            LocalKeys(other, plane, first, tokens).data(), tokens,
-                            &sums[i * elements]);
-      } else {
-        AddElementDistances(format_, nullptr,
-                            content.base.block.data() + planes_.PlaneOffset(plane, tokens),
-                            other.base.block.data() + planes_.PlaneOffset(plane, other.base.rows) +
-                                first * format_.row_bytes(),
-                            tokens, &sums[i * elements]);
-      }
+      const TeamRows& other = anchors[i]->local;
+      const std::uint32_t first = other.rows - tokens;  // its last rows
+      const RotationTable shift(profile_.omega, -std::int64_t{first});
+      AddElementDistances(
+          format_, IsKey(plane) ? &shift : nullptr,
+          own.block.data() + planes_.PlaneOffset(plane, tokens),
+          other.block.data() + planes_.PlaneOffset(plane, other.rows) + first * format_.row_bytes(),
+          tokens, &sums[i * row_elements()]);
     }
     weighted.plane_weights.push_back(ElementWeights(sums, anchors.size()));
   }
-  const std::size_t rows = text_.at(shape.reader)[slot].rows;
-  weighted.offsets.resize(planes_.plane_count());
-  for (std::size_t plane = 0; plane < planes_.plane_count(); ++plane) {
-    for (const AnchorRows* anchor : anchors) {
-      weighted.offsets[plane].push_back(anchor->text_offsets.at(shape.reader).data() +
-                                        plane * rows * elements);
-    }
-  }
+  PointAt(anchors, shape.reader, true, text_.at(shape.reader)[slot].rows, &weighted);
   return weighted;
 }
 
-std::vector<std::byte> TeamMemory::SlotRows(const TeamTemplate& shape, std::size_t slot,
-                                            const TeamContent& content, Position begin,
-                                            SlotCorrection correction) const {
+CorrectedRows TeamMemory::SlotRows(const TeamTemplate& shape, std::size_t slot,
+                                   const TeamContent& content, const SlotPlacement& placed,
+                                   SlotCorrection correction) const {
   Weighted weighted;
   std::uint32_t corrected = content.base.rows;
   if (correction == SlotCorrection::kMean) {
@@ -254,48 +246,55 @@ std::vector<std::byte> TeamMemory::SlotRows(const TeamTemplate& shape, std::size
     }
   }
   if (correction == SlotCorrection::kAnchors && content.base.rows > 0) {
-    const auto anchors = AnchorsFor(shape, slot, content.base.rows);
+    const Anchors anchors = AnchorsFor(shape, slot, content);
     if (!anchors.empty()) weighted = WeighRows(content, shape, anchors);
   }
-  return Corrected(content.base, begin, corrected, weighted);
+  return Corrected(content.base, placed.content_begin, placed.content_shift, corrected, weighted);
 }
 
-std::vector<std::byte> TeamMemory::TextRows(const TeamTemplate& shape, std::size_t slot,
-                                            const TeamContent& content, Position begin,
-                                            SlotCorrection correction) const {
+CorrectedRows TeamMemory::TextRows(const TeamTemplate& shape, std::size_t slot,
+                                   const TeamContent& content, const SlotPlacement& placed) const {
   const TeamRows& base = text_.at(shape.reader)[slot];
+  const Anchors anchors = AnchorsFor(shape, slot, content);
   Weighted weighted;
-  if (correction == SlotCorrection::kAnchors) {
-    const auto anchors = AnchorsFor(shape, slot, content.base.rows);
-    if (!anchors.empty()) weighted = WeighText(content, shape, slot, anchors);
-  }
-  return Corrected(base, begin, base.rows, weighted);
+  if (!anchors.empty()) weighted = WeighText(content, shape, slot, anchors);
+  return Corrected(base, placed.segment_begin, placed.segment_shift, base.rows, weighted);
 }
 
 Status TeamMemory::Deposit(const TeamTemplate& shape, std::size_t slot,
                            const SharedContent& content, const TeamRows& dense,
-                           const TeamRows* dense_text) {
-  std::vector<float> offsets = Offsets(dense, content->base);
-  std::vector<float> text_offsets;
-  if (dense_text != nullptr) text_offsets = Offsets(*dense_text, text_.at(shape.reader)[slot]);
-  const auto elements = static_cast<std::uint32_t>(format_.head_count * format_.head_dim);
-  const std::vector<std::uint32_t> per_plane(planes_.plane_count(), elements);
-  const auto mean =
-      means_.try_emplace({shape.reader, shape.slots[slot]}, MeanOffsets(per_plane)).first;
-  mean->second.Add(offsets, dense.rows);
-
+                           const TeamRows& dense_text) {
   const AnchorKey key{KeyOf(shape.slots[slot]), content->key};
+  const auto held = anchors_.find({key.slot, key.content});
+  // Another reader's deposit may have come with rows that were made elsewhere: offsets of one
+  // anchor are all from the same.
+  const SharedContent& base = held == anchors_.end() ? content : held->second.content;
+  std::vector<float> offsets = Offsets(dense, base->base);
+  std::vector<float> text_offsets = Offsets(dense_text, text_.at(shape.reader)[slot]);
+  if (!AreFinite(offsets) || !AreFinite(text_offsets)) {
+    return InvalidArgument("agent '" + shape.agent + "': rows of slot '" + shape.slots[slot] +
+                           "' are no numbers; nothing is learned from them");
+  }
+  if (learned_.emplace(shape.reader, shape.slots[slot], content->key).second) {
+    const std::vector<std::uint32_t> per_plane(planes_.plane_count(),
+                                               static_cast<std::uint32_t>(row_elements()));
+    means_.try_emplace({shape.reader, shape.slots[slot]}, MeanOffsets(per_plane))
+        .first->second.Add(offsets, dense.rows);
+  }
   const auto outcome =
       ledger_.Put({.key = key,
                    .tokens = dense.rows,
                    .reader = shape.reader,
-                   .base_bytes = content->base.block.size(),
+                   .base_bytes = 2 * content->base.block.size(),
                    .offset_bytes = (offsets.size() + text_offsets.size()) * sizeof(float)});
   if (!outcome) return outcome.error();
   for (const AnchorKey& gone : outcome->evicted) anchors_.erase({gone.slot, gone.content});
   if (outcome->change == AnchorLedger::Change::kNone) return Status();
   AnchorRows& anchor = anchors_[{key.slot, key.content}];
-  anchor.content = content;
+  if (outcome->change == AnchorLedger::Change::kInserted) {
+    anchor.content = content;
+    anchor.local = LocalRows(content->base);
+  }
   anchor.offsets[shape.reader] = std::move(offsets);
   anchor.text_offsets[shape.reader] = std::move(text_offsets);
   return Status();

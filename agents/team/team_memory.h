@@ -3,7 +3,10 @@
 // correct.
 //
 // Nothing here is ever stored as exact or canonical: what comes out belongs to one request (I3).
-// Layer 0 is never corrected: there rows depend on their token alone (D5).
+// Layer 0 is never corrected: there rows depend on their token alone (D5). Where there is too
+// little to correct by, rows are turned to their place and said not to be corrected. Anchors are
+// bounded in bytes; means are as long as the longest content, one for each reader and slot.
+//
 // Source: specs: KVCOMM §11. Thread safety: none.
 
 #pragma once
@@ -12,8 +15,10 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -21,6 +26,7 @@
 #include "agents/team/team_template.h"
 #include "align/anchors/anchor_ledger.h"
 #include "align/anchors/mean_offsets.h"
+#include "align/anchors/prompt_template.h"
 #include "align/model_profile.h"
 
 namespace kvcommons {
@@ -48,10 +54,17 @@ struct TeamMemoryOptions {
 // Of one content for one reader.
 struct SlotState {
   std::uint32_t mean_rows = 0;      // of the content's, from the first on, that the mean covers
-  std::size_t eligible = 0;         // anchors
+  std::size_t anchors = 0;          // that correct it
   std::optional<ShareReason> gate;  // nothing: it was not asked
   double entropy_bits = 0;
   double gate_ms = 0;
+  std::vector<ContentKey> counted;  // anchors whose use counts
+};
+
+// Rows at the position that was asked for, in one block.
+struct CorrectedRows {
+  std::vector<std::byte> block;
+  std::uint32_t corrected = 0;  // from the first on; the others are turned only
 };
 
 class TeamMemory {
@@ -64,20 +77,22 @@ class TeamMemory {
 
   SlotState StateOf(const TeamTemplate& shape, std::size_t slot, const TeamContent& content,
                     bool ask_gate) const;
-  // The content's rows for a reader who has it at `begin`: turned, and corrected as far as there is
-  // something to correct by. A block of its tokens at that position.
-  std::vector<std::byte> SlotRows(const TeamTemplate& shape, std::size_t slot,
-                                  const TeamContent& content, Position begin,
-                                  SlotCorrection correction) const;
-  // Likewise the text behind it. REQUIRES: PutText().
-  std::vector<std::byte> TextRows(const TeamTemplate& shape, std::size_t slot,
-                                  const TeamContent& content, Position begin,
-                                  SlotCorrection correction) const;
+  // The content's rows for a reader who has it there. A content that comes again is corrected by
+  // its own anchor alone; others by kMinAnchors or more.
+  CorrectedRows SlotRows(const TeamTemplate& shape, std::size_t slot, const TeamContent& content,
+                         const SlotPlacement& placed, SlotCorrection correction) const;
+  // Likewise the text behind it, by anchors. REQUIRES: PutText().
+  CorrectedRows TextRows(const TeamTemplate& shape, std::size_t slot, const TeamContent& content,
+                         const SlotPlacement& placed) const;
 
-  // What a full prefill gave: `dense` at its own positions, of the content and of the text behind.
-  // kExhausted: the anchor does not fit; the mean has learned it all the same.
+  // What a full prefill gave: rows at their own positions, of the content and of the text behind.
+  // The first deposit of a content for a reader is learned from. kInvalidArgument: rows that are no
+  // numbers, nothing is learned; kExhausted: the anchor does not fit, the mean has learned all the
+  // same.
   Status Deposit(const TeamTemplate& shape, std::size_t slot, const SharedContent& content,
-                 const TeamRows& dense, const TeamRows* dense_text);
+                 const TeamRows& dense, const TeamRows& dense_text);
+  // The gate let a content in by these anchors.
+  void CountUses(const TeamTemplate& shape, std::size_t slot, const SlotState& state);
 
   std::uint64_t mean_bytes() const;
   std::uint64_t anchor_bytes() const { return ledger_.bytes(); }
@@ -85,30 +100,33 @@ class TeamMemory {
  private:
   struct AnchorRows {
     SharedContent content;
+    TeamRows local;  // the content's, at position 0: so that no anchor is turned when it is used
     // By reader: [plane][row][element], local.
     std::map<ReaderKey, std::vector<float>> offsets, text_offsets;
   };
-
-  SlotKey KeyOf(const std::string& slot) const;
-  const MeanOffsets* MeanOf(const TeamTemplate& shape, std::size_t slot) const;
-  // Those eligible for the content and this reader, oldest first.
-  std::vector<const AnchorRows*> AnchorsFor(const TeamTemplate& shape, std::size_t slot,
-                                            std::uint32_t tokens) const;
-  std::vector<float> Offsets(const TeamRows& dense, const TeamRows& base) const;
-  // out = turned base + Σ weight · offset, plane by plane.
+  // What is added to a plane's rows: anchors' offsets, [row][element] each, and their weights.
   struct Weighted {
-    std::vector<std::vector<const float*>> offsets;  // [plane][anchor]: [row][element]
+    std::vector<std::vector<const float*>> offsets;  // [plane][anchor]
     std::vector<float> key_weights, value_weights;   // [anchor][row]
     std::vector<std::vector<float>> plane_weights;   // or [plane][anchor][element]
   };
-  std::vector<std::byte> Corrected(const TeamRows& base, Position begin, std::uint32_t corrected,
-                                   const Weighted& weighted) const;
+  using Anchors = std::vector<const AnchorRows*>;
+
+  SlotKey KeyOf(const std::string& slot) const;
+  std::size_t row_elements() const { return std::size_t{format_.head_count} * format_.head_dim; }
+  const MeanOffsets* MeanOf(const TeamTemplate& shape, std::size_t slot) const;
+  Anchors AnchorsFor(const TeamTemplate& shape, std::size_t slot, const TeamContent& content) const;
+  std::vector<float> Offsets(const TeamRows& dense, const TeamRows& base) const;
+  TeamRows LocalRows(const TeamRows& base) const;
+  CorrectedRows Corrected(const TeamRows& base, Position begin, Position shift,
+                          std::uint32_t corrected, const Weighted& weighted) const;
+  // Every plane's offsets of these anchors for that reader, `rows` a plane.
+  void PointAt(const Anchors& anchors, const ReaderKey& reader, bool of_text, std::size_t rows,
+               Weighted* weighted) const;
   Weighted WeighRows(const TeamContent& content, const TeamTemplate& shape,
-                     const std::vector<const AnchorRows*>& anchors) const;
+                     const Anchors& anchors) const;
   Weighted WeighText(const TeamContent& content, const TeamTemplate& shape, std::size_t slot,
-                     const std::vector<const AnchorRows*>& anchors) const;
-  std::vector<std::byte> LocalKeys(const TeamContent& content, std::size_t plane,
-                                   std::uint32_t first, std::uint32_t rows) const;
+                     const Anchors& anchors) const;
 
   const ModelProfile profile_;
   const PlaneLayout planes_;
@@ -116,6 +134,7 @@ class TeamMemory {
   const TeamMemoryOptions options_;
   AnchorLedger ledger_;
   std::map<std::pair<ReaderKey, std::string>, MeanOffsets> means_;
+  std::set<std::tuple<ReaderKey, std::string, ContentKey>> learned_;  // by means
   std::map<std::pair<SlotKey, ContentKey>, AnchorRows> anchors_;
   std::map<ReaderKey, std::vector<TeamRows>> text_;
 };

@@ -4,13 +4,14 @@
 #include <cstdio>
 #include <map>
 #include <random>
+#include <tuple>
 #include <utility>
 
 namespace kvcommons {
 namespace {
 
 using Json = nlohmann::json;
-constexpr const char* kMeans[] = {"kl", "kl_first", "top1", "charged"};
+constexpr const char* kMeans[] = {"kl", "kl_first", "top1", "charged", "uncorrected"};
 constexpr const char* kMedians[] = {"ttft_ms", "blend_ms", "place_ms", "compute_ms"};
 
 // Numbers by name; one a request.
@@ -48,6 +49,7 @@ Json RowOf(const std::string& agent, const std::string& mode, const Series& seri
   std::tie(row["kl_low"], row["kl_high"]) = Interval(series.at("kl"), seed);
   for (const char* field : kMedians) row[field] = Median(series.at(field));
   row["ttft_dense_ms"] = Median(series.at("ttft_dense_ms"));
+  row["base_ms"] = Median(series.at("base_ms"));
   return row;
 }
 
@@ -72,6 +74,8 @@ Json TeamRowsOf(const std::vector<Json>& lines, std::uint64_t seed) {
           for (const char* field : kMeans) (*series)[field].push_back(one[field]);
           for (const char* field : kMedians) (*series)[field].push_back(one[field]);
           (*series)["ttft_dense_ms"].push_back(agent["ttft_dense_ms"]);
+          const bool reuses = one["mode"] != "dense" && one["mode"] != "exact";
+          (*series)["base_ms"].push_back(reuses ? agent["base_ms"].get<double>() : 0.0);
         }
       }
     }
@@ -92,20 +96,21 @@ Json TeamRowsOf(const std::vector<Json>& lines, std::uint64_t seed) {
 
 std::string TeamTable(const Json& rows) {
   std::string table =
-      "agent            mode           cases      KL  90 %            first  top-1  charged   "
-      "dense  "
-      "  TTFT   gain\n";
+      "agent            mode           cases      KL  90 %            first  top-1  charged   bare "
+      "  dense  "
+      "  TTFT   base   gain\n";
   for (const Json& row : rows) {
     char line[256];
-    const double dense = row["ttft_dense_ms"], ttft = row["ttft_ms"];
+    const double dense = row["ttft_dense_ms"], ttft = row["ttft_ms"], base = row["base_ms"];
     std::snprintf(
         line, sizeof line,
-        "%-16.16s %-14.14s %5d  %6.4f  %6.4f, %6.4f  %6.4f  %5.3f    %5.3f  %6.0f  %6.0f  "
-        "%4.1fx\n",
+        "%-16.16s %-14.14s %5d  %6.4f  %6.4f, %6.4f  %6.4f  %5.3f    %5.3f  %5.0f  %6.0f  %6.0f "
+        "%6.0f  %4.1fx\n",
         row["agent"].get<std::string>().c_str(), row["mode"].get<std::string>().c_str(),
         row["cases"].get<int>(), row["kl"].get<double>(), row["kl_low"].get<double>(),
         row["kl_high"].get<double>(), row["kl_first"].get<double>(), row["top1"].get<double>(),
-        row["charged"].get<double>(), dense, ttft, dense / ttft);
+        row["charged"].get<double>(), row["uncorrected"].get<double>(), dense, ttft, base,
+        dense / (ttft + base));
     table += line;
   }
   return table;

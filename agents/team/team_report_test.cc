@@ -10,10 +10,10 @@ using Json = nlohmann::json;
 Json Line(double solver_kl, double judge_kl) {
   const auto agent = [](const char* name, double kl) {
     const Json mode = {{"mode", "C"},        {"kl", kl},        {"kl_first", 2 * kl},
-                       {"top1", 1.0},        {"charged", 0.25}, {"exact", 3},
+                       {"top1", 1.0},        {"charged", 0.25}, {"uncorrected", 4},
                        {"blend_ms", 1.0},    {"place_ms", 2.0}, {"compute_ms", 3.0},
                        {"ttft_ms", 100 * kl}};
-    return Json{{"agent", name}, {"ttft_dense_ms", 50.0}, {"modes", {mode}}};
+    return Json{{"agent", name}, {"ttft_dense_ms", 50.0}, {"base_ms", 7.0}, {"modes", {mode}}};
   };
   return {{"id", "x"}, {"agents", {agent("solver", solver_kl), agent("judge", judge_kl)}}};
 }

@@ -4,7 +4,6 @@
 #include <cstring>
 
 #include "agents/engine/elapsed.h"
-#include "base/assert.h"
 #include "base/clock.h"
 #include "kernels/checksum.h"
 
@@ -44,25 +43,31 @@ Result<std::unique_ptr<TeamSession>> TeamSession::Create(Engine& engine, const T
   std::unique_ptr<TeamSession> session(new TeamSession(engine, options));
   const auto frame = engine.FormatChat(chat, std::nullopt);
   if (!frame) return Fail(frame.error());
-  auto stub = engine.Tokenize(frame->before, true);
-  if (!stub) return Fail(stub.error());
+  auto opening = engine.Tokenize(frame->before, true);
+  if (!opening) return Fail(opening.error());
   auto lead = engine.Tokenize(kLeadIn, false);
   if (!lead) return Fail(lead.error());
-  session->stub_.tokens = engine.PromptBegin();
-  session->stub_.tokens.insert(session->stub_.tokens.end(), stub->begin(), stub->end());
-  session->stub_.tokens.insert(session->stub_.tokens.end(), lead->begin(), lead->end());
+  session->lead_in_.tokens = BehindPromptBegin(engine.PromptBegin(), *opening);
+  session->lead_in_.tokens.insert(session->lead_in_.tokens.end(), lead->begin(), lead->end());
   const auto prefill = [&](std::span<const TokenId> tokens) -> Result<TeamRows> {
     engine.Clear();
     KVC_FAIL_IF_ERROR(engine.RunRest(tokens));
     return session->ReadPrompt(static_cast<std::uint32_t>(tokens.size()));
   };
-  auto rows = prefill(session->stub_.tokens);
+  auto rows = prefill(session->lead_in_.tokens);
   if (!rows) return Fail(rows.error());
-  session->stub_.rows = std::move(*rows);
+  session->lead_in_.rows = std::move(*rows);
+  // Every mode that reuses computes some rows before others that are held: better known now.
+  const auto last = static_cast<Position>(session->lead_in_.tokens.size());
+  const std::vector<TokenRun> apart = {{0, 1}, {last - 1, last}};
+  KVC_FAIL_IF_ERROR(engine.Run(session->lead_in_.tokens, apart));
 
   for (const TeamAgent& agent : graph.agents) {
     auto shape = MakeTeamTemplate(engine, agent, chat);
-    if (!shape) return Fail(shape.error());
+    if (!shape) {
+      return Fail(
+          Status(shape.error().code(), "agent '" + agent.name + "': " + shape.error().message()));
+    }
     const std::vector<std::span<const TokenId>> nothing(shape->slots.size());
     const std::vector<TokenId> text = shape->Fill(nothing);
     rows = prefill(text);
@@ -114,15 +119,15 @@ SharedContent TeamSession::MakeContent(std::span<const TokenId> tokens, TeamRows
 
 Result<SharedContent> TeamSession::FromText(std::span<const TokenId> tokens) {
   if (tokens.empty()) return Fail(InvalidArgument("the content is empty; it needs a token"));
-  const std::uint32_t begin = stub_.rows.rows;
+  const std::uint32_t begin = lead_in_.rows.rows;
   if (begin + tokens.size() > engine_.context_tokens()) {
     return Fail(InvalidArgument("the content has " + std::to_string(tokens.size()) +
                                 " tokens; behind what its rows are computed behind the limit is " +
                                 std::to_string(engine_.context_tokens() - begin)));
   }
-  std::vector<TokenId> prompt = stub_.tokens;
+  std::vector<TokenId> prompt = lead_in_.tokens;
   prompt.insert(prompt.end(), tokens.begin(), tokens.end());
-  const PlaceSpan span{0, begin, 0, stub_.rows.block.data(), begin, 0};
+  const PlaceSpan span{0, begin, 0, lead_in_.rows.block.data(), begin, 0};
   KVC_FAIL_IF_ERROR(engine_.Place({&span, 1}));
   KVC_FAIL_IF_ERROR(engine_.RunRest(prompt));
   auto content = FromAnswer(static_cast<Position>(begin), tokens);
@@ -205,9 +210,12 @@ Result<TeamCall> TeamSession::Prepare(std::size_t agent, std::span<const SharedC
       const std::uint32_t first = std::max(skip, std::min(mode.first_rows, rows));
       AddRun(runs, placed.content_begin + static_cast<Position>(skip),
              placed.content_begin + static_cast<Position>(first));
-      made.push_back({rows, placed.content_begin,
-                      memory_.SlotRows(shape, i, content, placed.content_begin, mode.slots)});
-      AddSpan(spans, made.back(), placed.content_begin, first, rows);
+      if (first < rows) {
+        CorrectedRows corrected = memory_.SlotRows(shape, i, content, placed, mode.slots);
+        call.uncorrected += rows - std::max(first, corrected.corrected);
+        made.push_back({rows, placed.content_begin, std::move(corrected.block)});
+        AddSpan(spans, made.back(), placed.content_begin, first, rows);
+      }
       const auto text = static_cast<std::uint32_t>(shape.segments[i + 1].size());
       const bool is_last = i + 1 == contents.size();
       if (mode.computes_text) {
@@ -215,8 +223,9 @@ Result<TeamCall> TeamSession::Prepare(std::size_t agent, std::span<const SharedC
                placed.segment_begin + static_cast<Position>(text));
         continue;
       }
-      made.push_back({text, placed.segment_begin,
-                      memory_.TextRows(shape, i, content, placed.segment_begin, mode.slots)});
+      CorrectedRows corrected = memory_.TextRows(shape, i, content, placed);
+      call.uncorrected += text - corrected.corrected;
+      made.push_back({text, placed.segment_begin, std::move(corrected.block)});
       AddSpan(spans, made.back(), placed.segment_begin, after(placed.segment_begin, text),
               is_last ? text - 1 : text);
       if (is_last) AddRun(runs, end - 1, end);
@@ -231,7 +240,8 @@ Result<TeamCall> TeamSession::Prepare(std::size_t agent, std::span<const SharedC
   call.compute_ms = MsSince(clock, compute_ns);
   call.ttft_ms = MsSince(clock, start_ns);
   call.computed = engine_.computed_rows();
-  call.charged = double{static_cast<double>(call.computed)} / static_cast<double>(end - exact);
+  call.charged = static_cast<double>(call.computed) /
+                 static_cast<double>(call.prompt.size() - shape.segments.front().size());
   return call;
 }
 
@@ -245,7 +255,7 @@ Status TeamSession::Deposit(std::size_t agent, std::span<const SharedContent> co
     const TeamRows rows = Slice(prompt, placed.content_begin, contents[i]->base.rows);
     const TeamRows text = Slice(prompt, placed.segment_begin,
                                 static_cast<std::uint32_t>(shape.segments[i + 1].size()));
-    const Status status = memory_.Deposit(shape, i, contents[i], rows, &text);
+    const Status status = memory_.Deposit(shape, i, contents[i], rows, text);
     if (first.ok()) first = status;
   }
   return first;

@@ -22,16 +22,19 @@ namespace kvcommons {
 struct TeamCall {
   std::vector<TokenId> prompt;
   PromptLayout layout;
-  std::uint32_t exact = 0;     // rows of the beginning that were held
-  std::uint32_t computed = 0;  // of those behind
-  double charged = 0;          // computed ÷ behind
+  std::uint32_t exact = 0;        // rows of the beginning that were held
+  std::uint32_t computed = 0;     // of those behind
+  std::uint32_t uncorrected = 0;  // rows that were only turned to their place
+  double charged = 0;             // computed ÷ rows behind the first text (specs: KVCOMM §16.4)
+  // Of this call: contents' own rows are computed once, before, for all their readers.
   double blend_ms = 0, place_ms = 0, compute_ms = 0, ttft_ms = 0;
 };
 
 class TeamSession {
  public:
   // Prefills what stands before every agent's first slot and, for mode C, its text with nothing in
-  // the slots. kUnsupported: keys of this model cannot be moved.
+  // the slots. kUnsupported: keys of this model cannot be moved, or rows in between not be
+  // computed.
   static Result<std::unique_ptr<TeamSession>> Create(Engine& engine, const TeamGraph& graph,
                                                      const std::string& chat,
                                                      TeamMemoryOptions options);
@@ -75,7 +78,7 @@ class TeamSession {
   Engine& engine_;
   TeamMemory memory_;
   std::vector<TeamTemplate> templates_;
-  Known stub_;
+  Known lead_in_;                  // what a text's own rows are computed behind
   std::vector<Known> remembered_;  // first the agents' heads
 };
 

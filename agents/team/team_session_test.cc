@@ -4,6 +4,9 @@
 
 #include <gmock/gmock.h>
 
+#include <cmath>
+#include <cstring>
+
 #include "agents/engine/engine_testing.h"
 
 namespace kvcommons {
@@ -124,8 +127,60 @@ TEST_F(TeamSessionTest, AnAnswersOwnRowsServeTheNextAgentWhereverTheyWereMade) {
   EXPECT_LT(Kl(dense, LogitsOf(1, contents, "mean+seg")), 1e-5);
 }
 
+TEST_F(TeamSessionTest, AContentThatComesAgainIsCorrectedByItsOwnAnchorAlone) {
+  const auto contents = Contents(100);
+  Learn(0, contents);
+  for (const std::size_t begin : {300u, 600u}) Learn(0, Contents(begin));
+  EXPECT_EQ(session_->memory().StateOf(session_->shape(0), 0, *contents[0], false).anchors, 1u);
+  const std::vector<float> dense = LogitsOf(0, contents, "dense");
+  EXPECT_LT(Kl(dense, LogitsOf(0, contents, "C")), 1e-5);
+  EXPECT_GT(Kl(dense, LogitsOf(0, contents, "mean+seg")), 1e-5);  // A mean is of all of them.
+}
+
+TEST_F(TeamSessionTest, WhereThereIsTooLittleToCorrectByRowsAreTurnedAndThatIsSaid) {
+  Learn(0, Contents(100));
+  const auto contents = Contents(300);
+  const std::vector<float> turned = LogitsOf(0, contents, "rotate");
+  const auto uncorrected = [&](const char* mode) {
+    return session_->Prepare(0, contents, *ParseTeamMode(mode))->uncorrected;
+  };
+  EXPECT_EQ(uncorrected("rotate"), 33u);
+  EXPECT_EQ(uncorrected("C+seg"), 33u);  // One anchor, and not its own.
+  EXPECT_EQ(LogitsOf(0, contents, "C+seg"), turned);
+  EXPECT_EQ(uncorrected("mean+seg"), 0u);
+  Learn(0, Contents(600));
+  EXPECT_EQ(uncorrected("C+seg"), 0u);
+  EXPECT_EQ(uncorrected("C+seg+b4"), 0u);
+}
+
+TEST_F(TeamSessionTest, AContentIsLearnedOnceFromEachReader) {
+  const auto contents = Contents(100), other = Contents(300);
+  Learn(0, contents);
+  const std::vector<float> once = LogitsOf(0, other, "mean+seg");
+  const std::uint64_t bytes = session_->memory().anchor_bytes();
+  Learn(0, contents);
+  EXPECT_EQ(LogitsOf(0, other, "mean+seg"), once);
+  EXPECT_EQ(session_->memory().anchor_bytes(), bytes);
+}
+
+TEST_F(TeamSessionTest, ADepositOfRowsThatAreNoNumbersTeachesNothing) {
+  const auto contents = Contents(100);
+  const auto call = session_->Prepare(0, contents, *ParseTeamMode("dense"));
+  auto rows = session_->ReadPrompt(static_cast<std::uint32_t>(call->prompt.size()));
+  const float nan = std::nanf("");
+  for (std::size_t i = 0; i + sizeof nan <= rows->block.size(); i += sizeof nan) {
+    std::memcpy(rows->block.data() + i, &nan, sizeof nan);
+  }
+  EXPECT_THAT(session_->Deposit(0, contents, *call, *rows).message(),
+              HasSubstr("agent 'reader': rows of slot 'text' are no numbers"));
+  EXPECT_EQ(session_->memory().mean_bytes(), 0u);
+  EXPECT_EQ(session_->memory().anchor_bytes(), 0u);
+}
+
 TEST_F(TeamSessionTest, ContentsThatDoNotFitAreRefusedAndNothingChanges) {
   const auto contents = Contents(100);
+  const auto before = LogitsOf(0, contents, "dense");
+  const std::uint32_t held = engine_->held_tokens();
   const auto one = session_->Prepare(0, std::span(contents).first(1), *ParseTeamMode("mean+seg"));
   ASSERT_FALSE(one);
   EXPECT_EQ(one.error().message(), "contents are 1; the template has 2 slots");
@@ -139,6 +194,8 @@ TEST_F(TeamSessionTest, ContentsThatDoNotFitAreRefusedAndNothingChanges) {
   const auto refused = session_->Prepare(0, too_long, *ParseTeamMode("dense"));
   ASSERT_FALSE(refused);
   EXPECT_THAT(refused.error().message(), HasSubstr("agent 'reader': the prompt has"));
+  EXPECT_EQ(engine_->held_tokens(), held);
+  EXPECT_EQ(Copy(engine_->Logits(0)), before);
 }
 
 }  // namespace

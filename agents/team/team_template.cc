@@ -66,14 +66,9 @@ Result<TeamTemplate> MakeTeamTemplate(const Engine& engine, const TeamAgent& age
     if (!agent.text[i].empty()) KVC_FAIL_IF_ERROR(append(agent.text[i], false));
     if (i + 1 == agent.text.size()) KVC_FAIL_IF_ERROR(append(frame->after, true));
   }
-  const std::vector<TokenId> begin = engine.PromptBegin();
   auto& head = shape.segments.front();
-  if (!begin.empty() && (head.empty() || head.front() != begin.front())) {
-    head.insert(head.begin(), begin.begin(), begin.end());
-  }
-  if (const Status status = CheckTemplate(shape.Shape()); !status.ok()) {
-    return Fail(InvalidArgument("agent '" + agent.name + "': " + status.message()));
-  }
+  head = BehindPromptBegin(engine.PromptBegin(), head);
+  KVC_FAIL_IF_ERROR(CheckTemplate(shape.Shape()));
   shape.reader = KeyOf(shape);
   return shape;
 }
