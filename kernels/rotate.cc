@@ -43,56 +43,18 @@ namespace kvcommons::HWY_NAMESPACE {
 
 #if HWY_NATIVE_FMA
 
-// The rotary elements of one head.
-template <ElementType kType, PairLayout kLayout, bool kStream>
-HWY_INLINE void RotateHead(const std::byte* HWY_RESTRICT from, std::byte* HWY_RESTRICT to,
-                           const Tables& tables, const RotationTable& table) {
-  constexpr std::size_t kBytes = ElementBytes(kType);
-  const DF df;
-  const std::size_t n = hn::Lanes(df);
-  const std::size_t pair_count = table.cos().size();
-  std::size_t pair = 0;
-  if constexpr (kLayout == PairLayout::kHalfSplit) {
-    for (; pair + 2 * n <= pair_count; pair += 2 * n) {
-      const std::size_t a = pair * kBytes;
-      const std::size_t b = (pair + pair_count) * kBytes;
-      VF a0, a1, b0, b1;
-      Load2<kType>(from + a, a0, a1);
-      Load2<kType>(from + b, b0, b1);
-      RotateVectors(a0, b0, hn::Load(df, tables.c + pair), hn::Load(df, tables.s + pair));
-      RotateVectors(a1, b1, hn::Load(df, tables.c + pair + n), hn::Load(df, tables.s + pair + n));
-      Store2<kType, kStream>(a0, a1, to + a);
-      Store2<kType, kStream>(b0, b1, to + b);
-    }
-    for (; pair < pair_count; ++pair) {
-      scalar::RotatePair<kType>(from, to, pair * kBytes, (pair + pair_count) * kBytes,
-                                table.cos()[pair], table.sin()[pair]);
-    }
-  } else {
-    for (; pair + n <= pair_count; pair += n) {
-      const std::size_t at = 2 * pair * kBytes;
-      VF v0, v1;
-      Load2<kType>(from + at, v0, v1);
-      if constexpr (kType == ElementType::kBf16) {
-        RotateVectors(v0, v1, hn::Load(df, tables.c + pair), hn::Load(df, tables.s + pair));
-      } else {
-        // a·c + b·(−s) and b·c + a·s: negation is exact, so the bits are those of RotateVectors().
-        const float* c = tables.c + 2 * pair;
-        const float* s = tables.s + 2 * pair;
-        v0 = hn::MulAdd(hn::Shuffle2301(v0), hn::Load(df, s), hn::Mul(v0, hn::Load(df, c)));
-        v1 = hn::MulAdd(hn::Shuffle2301(v1), hn::Load(df, s + n), hn::Mul(v1, hn::Load(df, c + n)));
-      }
-      Store2<kType, kStream>(v0, v1, to + at);
-    }
-    for (; pair < pair_count; ++pair) {
-      scalar::RotatePair<kType>(from, to, 2 * pair * kBytes, (2 * pair + 1) * kBytes,
-                                table.cos()[pair], table.sin()[pair]);
-    }
+// Turned elements go straight to their place.
+template <ElementType kType, bool kStream>
+struct PlaceSink {
+  std::byte* to;
+  HWY_INLINE void Two(std::size_t e, VF v0, VF v1) const {
+    Store2<kType, kStream>(v0, v1, to + e * ElementBytes(kType));
   }
-}
+  void One(std::size_t e, float v) const { scalar::Store<kType>(v, to + e * ElementBytes(kType)); }
+};
 
 template <ElementType kType, PairLayout kLayout, bool kStream>
-void RotateRun(const RotateJob& job, const Tables& tables, const std::byte* source,
+void RotateRun(const RotateJob& job, const RowTurn<kType, kLayout>& turn, const std::byte* source,
                std::byte* destination, std::size_t row_count, std::size_t stride_bytes) {
   constexpr std::size_t kBytes = ElementBytes(kType);
   const KeyRowFormat& format = job.format;
@@ -106,7 +68,7 @@ void RotateRun(const RotateJob& job, const Tables& tables, const std::byte* sour
     std::byte* to = destination + row * stride_bytes;
     for (std::size_t head = 0; head < head_count; ++head, from += head_bytes, to += head_bytes) {
       if (begin != 0) std::memcpy(to, from, begin);
-      RotateHead<kType, kLayout, kStream>(from + begin, to + begin, tables, job.table);
+      TurnHead(turn, from + begin, 0, PlaceSink<kType, kStream>{to + begin});
       if (end != head_bytes) std::memcpy(to + end, from + end, head_bytes - end);
     }
   };
@@ -120,8 +82,7 @@ void RotateRun(const RotateJob& job, const Tables& tables, const std::byte* sour
 
 template <ElementType kType, PairLayout kLayout>
 void RotateJobOf(const RotateJob& job) {
-  Tables tables;
-  FillTables<kType, kLayout>(job.table, tables);
+  const RowTurn<kType, kLayout> turn(&job.table);
   const std::size_t row_bytes = job.format.row_bytes();
   const bool can_stream =
       HeadsFitVectors<kType, kLayout>(job.format) &&
@@ -132,9 +93,9 @@ void RotateJobOf(const RotateJob& job) {
                        HWY_ATTR {
                          const std::byte* from = job.source + first * row_bytes;
                          if (can_stream && count * row_bytes >= kStreamBytesMin) {
-                           RotateRun<kType, kLayout, true>(job, tables, from, to, count, stride);
+                           RotateRun<kType, kLayout, true>(job, turn, from, to, count, stride);
                          } else {
-                           RotateRun<kType, kLayout, false>(job, tables, from, to, count, stride);
+                           RotateRun<kType, kLayout, false>(job, turn, from, to, count, stride);
                          }
                        };
   if (job.cells == nullptr) {
