@@ -95,7 +95,9 @@ Result<Json> TeamCompare::RunAgent(std::size_t index,
       report["modes"].push_back(ModeJson(mode, *made, *expected, *logits));
     }
   }
-  const Status deposited = session_.Deposit(index, inputs, *call, *rows);
+  // Nobody would use what an agent that is never approximated teaches.
+  const Status deposited =
+      agent.exact_only ? Status() : session_.Deposit(index, inputs, *call, *rows);
   if (!deposited.ok() && deposited.code() != Code::kExhausted) return Fail(deposited);
   if (!deposited.ok()) report["deposit"] = deposited.message();
   session_.Remember(call->prompt, *rows);

@@ -41,9 +41,6 @@ enum class ShareReason : std::uint8_t {
   kNotANumber,  // new: a distance is not finite
 };
 std::string_view ShareReasonName(ShareReason reason);
-constexpr bool IsShared(ShareReason reason) {
-  return reason == ShareReason::kNear || reason == ShareReason::kEmpty;
-}
 
 // What is decided before any row of the content is computed. Nothing: it takes distances.
 std::optional<ShareReason> DecideByCounts(std::size_t anchors, std::size_t long_anchors,
