@@ -53,7 +53,7 @@ struct Id128Hash {
   }
 };
 
-// Names one stored block: a chain key (exact, canonical) or a revision's private key.
+// Names one stored block: a chain key (exact, canonical) or a private key of a revision or team.
 using BlockKey = Id128<struct BlockKeyTag>;
 // Names tokens alone, without left context.
 using ContentKey = Id128<struct ContentKeyTag>;

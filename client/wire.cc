@@ -12,7 +12,7 @@
 namespace kvcommons {
 namespace {
 
-constexpr std::uint8_t kMaxStorageClass = 2;
+constexpr std::uint8_t kMaxStorageClass = 3;
 constexpr std::uint8_t kMaxSpanKind = static_cast<std::uint8_t>(SpanKind::kCompute);
 
 std::string Text(capnp::Text::Reader text) { return std::string(text.cStr(), text.size()); }

@@ -64,9 +64,9 @@ Status CheckBlockRecord(const BlockRecord& record) {
     return InvalidArgument("origin is " + std::to_string(record.origin) +
                            "; the block's positions must be 0 to 2^31 - 1");
   }
-  if (record.storage_class > StorageClass::kRevision) {
+  if (record.storage_class > kLastStorageClass) {
     return OutOfRange("storage_class", static_cast<std::uint64_t>(record.storage_class), 0,
-                      static_cast<std::uint64_t>(StorageClass::kRevision));
+                      static_cast<std::uint64_t>(kLastStorageClass));
   }
   return Status();
 }

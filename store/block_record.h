@@ -24,7 +24,10 @@ enum class StorageClass : std::uint8_t {
   kExact = 0,      // chain rooted at the empty root: interchangeable bytes
   kCanonical = 1,  // chain rooted at a preface
   kRevision = 2,   // private rows of one document version
+  // Private rows of a team: contents' own rows and offsets that were measured on them.
+  kTeam = 3,
 };
+inline constexpr StorageClass kLastStorageClass = StorageClass::kTeam;
 
 struct BlockRecord {
   static constexpr std::uint32_t kMaxTokens = 256;

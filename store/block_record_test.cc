@@ -136,8 +136,11 @@ TEST(BlockRecordTest, PositionsAndClassAreLimited) {
   record.origin = -1;
   EXPECT_EQ(CodeOf(record), Code::kCorrupted);
   record = SampleRecord();
-  record.storage_class = static_cast<StorageClass>(3);
+  record.storage_class = StorageClass::kTeam;
+  EXPECT_EQ(CodeOf(record), Code::kOk);
+  record.storage_class = static_cast<StorageClass>(4);
   EXPECT_EQ(CodeOf(record), Code::kCorrupted);
+  EXPECT_EQ(CheckBlockRecord(record).message(), "storage_class is 4; the limit is 0 to 3");
 }
 
 BlockRecord WithLoadings(std::uint32_t rank) {
@@ -178,9 +181,12 @@ TEST(BlockRecordTest, LoadingsMustBeAsLongAsTheirRankSaysAndOnlyCanonical) {
   BlockRecord record = WithLoadings(4);
   record.loadings_bytes += 4;
   EXPECT_EQ(CodeOf(record), Code::kCorrupted);
-  record = WithLoadings(4);
-  record.storage_class = StorageClass::kExact;
-  EXPECT_EQ(CodeOf(record), Code::kCorrupted);
+  for (const StorageClass other :
+       {StorageClass::kExact, StorageClass::kRevision, StorageClass::kTeam}) {
+    record = WithLoadings(4);
+    record.storage_class = other;
+    EXPECT_EQ(CodeOf(record), Code::kCorrupted);
+  }
   record = SampleRecord();
   record.loadings_bytes = 4;
   EXPECT_EQ(CheckBlockRecord(record).code(), Code::kInvalidArgument);

@@ -63,6 +63,7 @@ class DiskBlocks {
     std::uint32_t storage_class : 2 = 0;
     std::uint32_t touched : 1 = 0;
   };
+  static_assert(static_cast<std::uint32_t>(kLastStorageClass) <= 3, "a class has two bits");
   struct File {
     FileUse use;
     std::vector<BlockKey> keys;  // also of blocks that left since

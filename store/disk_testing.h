@@ -44,7 +44,7 @@ inline TestBlock MakeTestBlock(std::uint64_t number, std::uint32_t bytes, std::u
   TestBlock block;
   block.record.key = TestKey(number);
   block.record.domain = TestDomain(domain);
-  block.record.storage_class = static_cast<StorageClass>(number % 3);
+  block.record.storage_class = static_cast<StorageClass>(number % 4);
   block.record.origin = static_cast<Position>(number % 1000);
   block.record.tokens = {static_cast<TokenId>(number % 50000), 2};
   KVC_ASSERT(bytes % 4 == 0);

@@ -56,7 +56,7 @@ std::optional<DiskBlocks::Entry> DecodePlace(std::string_view value) {
   const bool whole = reader.Get(&entry.place.file) && reader.Get(&entry.place.page) &&
                      reader.Get(&entry.place.bytes) && reader.Get(&entry.domain) &&
                      reader.Get(&storage_class) && reader.remaining_bytes() == 0 &&
-                     storage_class <= static_cast<std::uint8_t>(StorageClass::kRevision);
+                     storage_class <= static_cast<std::uint8_t>(kLastStorageClass);
   if (!whole) return std::nullopt;
   entry.storage_class = static_cast<StorageClass>(storage_class);
   return entry;

@@ -154,6 +154,25 @@ TEST(StoreDiskTest, DurableBlocksAndSecretsAreFoundAfterARestart) {
   EXPECT_FALSE(store->Pin(TestDomain(2), TestKey(0))->has_value());
 }
 
+TEST(StoreDiskTest, ATeamsRowsAreListedAndFoundAfterARestart) {
+  const TestFolder folder;
+  const TestBlock block = BlockOfClass(1, StorageClass::kTeam);
+  {
+    const auto store = OpenInFolder(folder, 1);
+    ASSERT_TRUE(PutBlocks(*store, {block}, Ack::kDurable).has_value());
+    ASSERT_EQ(store->List(TestDomain(1), 10).size(), 1u);
+    EXPECT_EQ(store->List(TestDomain(1), 10)[0].storage_class, StorageClass::kTeam);
+  }
+  const auto store = OpenInFolder(folder, 1);
+  const auto list = store->List(TestDomain(1), 10);
+  ASSERT_EQ(list.size(), 1u);
+  EXPECT_EQ(list[0].storage_class, StorageClass::kTeam);
+  EXPECT_TRUE(list[0].on_disk);
+  EXPECT_TRUE(PinsWhole(*store, block));
+  EXPECT_EQ((*store->Pin(TestDomain(1), block.record.key))->record().storage_class,
+            StorageClass::kTeam);
+}
+
 TEST(StoreDiskTest, ADurableBatchThatFailsLeavesNothing) {
   SharedDisk disk(1 << 20);
   const auto store = OpenOn(disk, 2);

@@ -41,6 +41,14 @@ inline std::unique_ptr<Store> OpenStore(Store::Options options) {
   return std::move(*store);
 }
 
+// On the disk tier that the daemon opens.
+inline std::unique_ptr<Store> OpenInFolder(const TestFolder& folder, std::uint64_t slabs) {
+  Result<std::unique_ptr<DiskTier>> disk =
+      OpenDiskTier({.folder = folder.path() + "/store", .capacity_bytes = 32 * kMiB});
+  KVC_ASSERT(disk.has_value());
+  return OpenStore(SmallStore(slabs, std::move(*disk)));
+}
+
 inline Result<Store::PutOutcome> PutBlocks(Store& store, const std::vector<TestBlock>& blocks,
                                            Ack ack = Ack::kHeld) {
   std::vector<Store::PutItem> items;

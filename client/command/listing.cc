@@ -14,7 +14,7 @@ namespace {
 using nlohmann::json;
 
 const char* ClassName(std::uint8_t storage_class) {
-  constexpr const char* kNames[] = {"exact", "canonical", "revision"};
+  constexpr const char* kNames[] = {"exact", "canonical", "revision", "team"};
   return storage_class < std::size(kNames) ? kNames[storage_class] : "unknown";
 }
 
@@ -22,7 +22,8 @@ const char* ClassMeaning(std::uint8_t storage_class) {
   constexpr const char* kMeanings[] = {
       "exact: bytes are interchangeable wherever the same text begins a prompt",
       "canonical: computed behind a fixed preface, depends on its own text only",
-      "revision: private rows of one document version, approximate, readable through it only"};
+      "revision: private rows of one document version, approximate, readable through it only",
+      "team: private rows of a team's contents, and offsets measured on them, approximate"};
   return storage_class < std::size(kMeanings) ? kMeanings[storage_class] : "unknown";
 }
 
