@@ -19,7 +19,7 @@ struct MemoryBlock : EvictionNode {
   DomainSlot domain = 0;
 
   std::uint32_t pins = 0;
-  bool dropped = false;  // no longer in the index; freed with its last pin
+  bool dropped = false;  // not in the index, or no longer; freed with its last pin
   bool on_disk = false;  // as the index entry says
   bool queued = false;   // waits for the background writer
   bool touched = false;  // the disk tier was told of a hit during this stay in memory

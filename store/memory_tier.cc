@@ -91,6 +91,13 @@ MemoryBlock* MemoryTier::Insert(std::unique_ptr<MemoryBlock> block) {
   return block.release();
 }
 
+MemoryBlock* MemoryTier::InsertDropped(std::unique_ptr<MemoryBlock> block) {
+  // A reserved extent is a pinned one: it stays so.
+  block->pins = 1;
+  block->dropped = true;
+  return block.release();
+}
+
 void MemoryTier::Pin(MemoryBlock& block) {
   KVC_ASSERT(!block.dropped);
   DomainUse& use = UseOf(block.domain);

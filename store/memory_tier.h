@@ -59,6 +59,8 @@ class MemoryTier {
 
   // Takes over a block whose extent was reserved; it can be evicted from now on.
   MemoryBlock* Insert(std::unique_ptr<MemoryBlock> block);
+  // The same for a block that is dropped from the beginning: pinned once, in no order, not counted.
+  MemoryBlock* InsertDropped(std::unique_ptr<MemoryBlock> block);
   void Pin(MemoryBlock& block);
   // Frees a dropped block with its last pin.
   void Unpin(MemoryBlock& block);

@@ -17,6 +17,48 @@ constexpr std::size_t kMaxBatchBlocks = 65536;
 constexpr std::uint64_t kPinsPerCheck = 1024;
 constexpr std::size_t kPrefetchAhead = 8;
 
+Status CheckItems(const DomainId& domain, std::span<const Store::PutItem> items,
+                  std::uint64_t slab_bytes) {
+  if (items.size() > kMaxBatchBlocks) {
+    return InvalidArgument("items is " + std::to_string(items.size()) + " long; the limit is " +
+                           std::to_string(kMaxBatchBlocks));
+  }
+  for (const Store::PutItem& item : items) {
+    KVC_RETURN_IF_ERROR(CheckBlockRecord(item.record));
+    if (item.record.domain != domain) {
+      return InvalidArgument("domain of block " + item.record.key.ToHex() +
+                             " is another than the batch's");
+    }
+    if ((item.planes == nullptr) == (item.fill == nullptr)) {
+      return InvalidArgument(std::string("planes and fill of block ") + item.record.key.ToHex() +
+                             (item.fill == nullptr ? " are both null" : " are both set") +
+                             "; exactly one must be set");
+    }
+    if (item.record.block_bytes() > slab_bytes) {
+      return InvalidArgument("block_bytes is " + std::to_string(item.record.block_bytes()) +
+                             "; the limit is a slab, " + std::to_string(slab_bytes));
+    }
+  }
+  return {};
+}
+
+// Writes the item's bytes into `extent`, which nobody else sees yet.
+std::unique_ptr<MemoryBlock> MakeBlock(DomainSlot slot, const Store::PutItem& item,
+                                       const Extent& extent) {
+  auto block = std::make_unique<MemoryBlock>();
+  block->record = item.record;
+  block->extent = extent;
+  block->domain = slot;
+  const std::size_t bytes = item.record.block_bytes();
+  if (item.fill != nullptr) {
+    item.fill(extent.data);
+    block->record.checksum = ChecksumOf(extent.data, bytes);
+  } else {
+    block->record.checksum = CopyWithChecksum(item.planes, extent.data, bytes);
+  }
+  return block;
+}
+
 }  // namespace
 
 // --- PinnedBlock
@@ -364,24 +406,7 @@ int StoreImpl::SlabFd(const DomainId& domain, std::uint32_t slab_id) const {
 
 Result<Store::PutOutcome> StoreImpl::Put(const DomainId& domain, std::span<const PutItem> items,
                                          Ack ack) {
-  if (items.size() > kMaxBatchBlocks) {
-    return Fail(InvalidArgument("items is " + std::to_string(items.size()) +
-                                " long; the limit is " + std::to_string(kMaxBatchBlocks)));
-  }
-  for (const PutItem& item : items) {
-    KVC_FAIL_IF_ERROR(CheckBlockRecord(item.record));
-    if (item.record.domain != domain) {
-      return Fail(InvalidArgument("domain of block " + item.record.key.ToHex() +
-                                  " is another than the batch's"));
-    }
-    if (item.planes == nullptr) {
-      return Fail(InvalidArgument("planes of block " + item.record.key.ToHex() + " are null"));
-    }
-    if (item.record.block_bytes() > options_.slab_bytes) {
-      return Fail(InvalidArgument("block_bytes is " + std::to_string(item.record.block_bytes()) +
-                                  "; the limit is a slab, " + std::to_string(options_.slab_bytes)));
-    }
-  }
+  KVC_FAIL_IF_ERROR(CheckItems(domain, items, options_.slab_bytes));
   if (ack == Ack::kDurable && disk_ == nullptr) {
     return Fail(Unavailable("durable put: this store has no disk"));
   }
@@ -408,12 +433,7 @@ Result<Store::PutOutcome> StoreImpl::Put(const DomainId& domain, std::span<const
 
   std::vector<std::unique_ptr<MemoryBlock>> blocks;
   for (std::size_t i = 0; i < fresh.size(); ++i) {
-    auto block = std::make_unique<MemoryBlock>();
-    block->record = fresh[i]->record;
-    block->extent = (*extents)[i];
-    block->domain = slot;
-    block->record.checksum = CopyWithChecksum(fresh[i]->planes, block->extent.data, sizes[i]);
-    blocks.push_back(std::move(block));
+    blocks.push_back(MakeBlock(slot, *fresh[i], (*extents)[i]));
   }
 
   PutOutcome outcome;
@@ -460,6 +480,34 @@ Result<Store::PutOutcome> StoreImpl::Put(const DomainId& domain, std::span<const
     if (entry != nullptr && entry->on_disk) ++outcome.durable;
   }
   return outcome;
+}
+
+Result<std::vector<PinnedBlock>> StoreImpl::PutTransient(const DomainId& domain,
+                                                         std::span<const PutItem> items) {
+  KVC_FAIL_IF_ERROR(CheckItems(domain, items, options_.slab_bytes));
+  DomainSlot slot = 0;
+  {
+    MutexLock lock(mutex_);
+    const Result<DomainSlot> made = MakeSlot(domain);
+    if (!made.has_value()) return Fail(made.error());
+    slot = *made;
+  }
+  std::vector<std::uint64_t> sizes;
+  for (const PutItem& item : items) sizes.push_back(item.record.block_bytes());
+  Result<std::vector<Extent>> extents = ReserveRoom(slot, sizes);
+  if (!extents.has_value()) return Fail(extents.error());
+
+  std::vector<std::unique_ptr<MemoryBlock>> blocks;
+  for (std::size_t i = 0; i < items.size(); ++i) {
+    blocks.push_back(MakeBlock(slot, items[i], (*extents)[i]));
+  }
+  std::vector<PinnedBlock> pins;
+  pins.reserve(blocks.size());
+  MutexLock lock(mutex_);
+  for (std::unique_ptr<MemoryBlock>& block : blocks) {
+    pins.push_back(PinnedBlock(this, memory_.InsertDropped(std::move(block))));
+  }
+  return pins;
 }
 
 }  // namespace kvcommons

@@ -73,8 +73,13 @@ class Store {
   };
 
   struct PutItem {
-    BlockRecord record;                 // checksum is filled by the store
-    const std::byte* planes = nullptr;  // record.block_bytes(); may change meanwhile: copied first
+    BlockRecord record;  // checksum is filled by the store
+    // Exactly one of both. planes: record.block_bytes(); may change meanwhile: copied first.
+    const std::byte* planes = nullptr;
+    // Writes the block at its place, all of record.block_bytes(): what it leaves out is some older
+    // block's. Called once without the store's lock, not at all for a key that is present; must not
+    // throw, nor write there later.
+    std::function<void(std::byte*)> fill = nullptr;
   };
   struct PutOutcome {
     std::uint32_t stored = 0;
@@ -145,6 +150,11 @@ class Store {
   // quota; kUnavailable: durable asked for and the disk is absent, full or failing.
   virtual Result<PutOutcome> Put(const DomainId& domain, std::span<const PutItem> items,
                                  Ack ack) = 0;
+  // Blocks of one request, in the order of `items`: under no key, in no list, never on disk, pinned
+  // from the beginning and freed with their PinnedBlock. They take room in the arena and in the
+  // domain's quota like others. Whole or, with kExhausted, not at all.
+  virtual Result<std::vector<PinnedBlock>> PutTransient(const DomainId& domain,
+                                                        std::span<const PutItem> items) = 0;
 
   virtual Status PutDocument(const DocumentRevision& revision, Ack ack) = 0;
   virtual std::optional<DocumentRevision> GetDocument(const DomainId& domain,

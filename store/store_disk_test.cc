@@ -173,6 +173,38 @@ TEST(StoreDiskTest, ATeamsRowsAreListedAndFoundAfterARestart) {
             StorageClass::kTeam);
 }
 
+TEST(StoreDiskTest, BlocksThatACallWroteAreFoundAfterARestart) {
+  const TestFolder folder;
+  const auto blocks = MakeBlocks(0, 2);
+  {
+    const auto store = OpenInFolder(folder, 1);
+    for (const Ack ack : {Ack::kDurable, Ack::kHeld}) {
+      const Store::PutItem item = FillItem(blocks[ack == Ack::kDurable ? 0 : 1]);
+      const auto put = store->Put(TestDomain(1), std::span(&item, 1), ack);
+      ASSERT_TRUE(put.has_value()) << put.error().ToString();
+      EXPECT_EQ(put->stored, 1u);
+      EXPECT_EQ(put->durable, ack == Ack::kDurable ? 1u : 0u);
+    }
+  }
+  const auto store = OpenInFolder(folder, 1);
+  for (const TestBlock& block : blocks) EXPECT_TRUE(PinsWhole(*store, block));
+}
+
+TEST(StoreDiskTest, TransientBlocksNeverReachTheDisk) {
+  SharedDisk disk(1 << 20);
+  const auto store = OpenOn(disk, 2);
+  const auto pins = PutTransient(*store, MakeBlocks(1, 2));
+  ASSERT_TRUE(pins.has_value());
+  // Evictions send to the disk what is held only; then everything else goes.
+  for (std::uint64_t n = 10; n < 30; ++n) {
+    ASSERT_TRUE(PutBlocks(*store, MakeBlocks(n, 1)).has_value());
+  }
+  ASSERT_TRUE(store->Flush().ok());
+  for (std::uint64_t n = 1; n <= 2; ++n) EXPECT_FALSE(disk.tier->Contains(TestKey(n)));
+  EXPECT_GT(disk.tier->GetStats().block_count, 0u);
+  EXPECT_FALSE(store->Pin(TestDomain(1), TestKey(1))->has_value());
+}
+
 TEST(StoreDiskTest, ADurableBatchThatFailsLeavesNothing) {
   SharedDisk disk(1 << 20);
   const auto store = OpenOn(disk, 2);

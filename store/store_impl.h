@@ -43,6 +43,8 @@ class StoreImpl final : public Store {
   Result<std::optional<PinnedBlock>> Pin(const DomainId& domain, const BlockKey& key) override;
   std::optional<PinnedBlock> PinIfInMemory(const DomainId& domain, const BlockKey& key) override;
   Result<PutOutcome> Put(const DomainId& domain, std::span<const PutItem> items, Ack ack) override;
+  Result<std::vector<PinnedBlock>> PutTransient(const DomainId& domain,
+                                                std::span<const PutItem> items) override;
 
   Status PutDocument(const DocumentRevision& revision, Ack ack) override;
   std::optional<DocumentRevision> GetDocument(const DomainId& domain,

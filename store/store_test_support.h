@@ -56,6 +56,28 @@ inline Result<Store::PutOutcome> PutBlocks(Store& store, const std::vector<TestB
   return store.Put(blocks.front().record.domain, items, ack);
 }
 
+// An item that writes the block's bytes instead of pointing at them. REQUIRES: `block` outlives it.
+inline Store::PutItem FillItem(const TestBlock& block) {
+  Store::PutItem item;
+  item.record = block.record;
+  item.record.checksum = {};  // The store's to find.
+  item.fill = [&block](std::byte* place) {
+    std::memcpy(place, block.planes.data(), block.planes.size());
+  };
+  return item;
+}
+
+inline Result<std::vector<PinnedBlock>> PutTransient(Store& store,
+                                                     const std::vector<TestBlock>& blocks) {
+  std::vector<Store::PutItem> items;
+  for (const TestBlock& block : blocks) items.push_back(FillItem(block));
+  return store.PutTransient(blocks.front().record.domain, items);
+}
+
+inline Code CodeOf(const Result<std::vector<PinnedBlock>>& result) {
+  return result.has_value() ? Code::kOk : result.error().code();
+}
+
 inline Code CodeOf(const Result<Store::PutOutcome>& result) {
   return result.has_value() ? Code::kOk : result.error().code();
 }
