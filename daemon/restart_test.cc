@@ -94,6 +94,10 @@ class FailingDisk final : public DiskTier {
   std::optional<std::string> GetMeta(std::string_view name) const override {
     return inner_->GetMeta(name);
   }
+  Status RemoveMeta(std::string_view name) override { return inner_->RemoveMeta(name); }
+  std::vector<Meta> ListMeta(std::string_view prefix) const override {
+    return inner_->ListMeta(prefix);
+  }
   Stats GetStats() const override {
     Stats stats = inner_->GetStats();
     stats.writable = !*fails_;

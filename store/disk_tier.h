@@ -44,6 +44,10 @@ class DiskTier {
     StorageClass storage_class = StorageClass::kExact;
   };
 
+  struct Meta {
+    std::string name, value;
+  };
+
   struct Stats {
     std::uint64_t block_count = 0;
     std::uint64_t held_bytes = 0;  // <= capacity_bytes
@@ -103,6 +107,10 @@ class DiskTier {
   virtual std::vector<LibraryDocument> ListLibraryDocuments(const DomainId& domain) const = 0;
   virtual Status PutMeta(std::string_view name, std::string_view value) = 0;
   virtual std::optional<std::string> GetMeta(std::string_view name) const = 0;
+  // An absent name is no failure.
+  virtual Status RemoveMeta(std::string_view name) = 0;
+  // Those whose name begins with `prefix`, in order of names.
+  virtual std::vector<Meta> ListMeta(std::string_view prefix) const = 0;
 
   virtual Stats GetStats() const = 0;
 

@@ -298,6 +298,28 @@ TEST_P(DiskTierTest, MetadataIsKeptWithinItsLimits) {
   EXPECT_FALSE(tier->GetMeta("value"));
 }
 
+TEST_P(DiskTierTest, MetadataIsListedByPrefixInOrderOfNamesAndRemoved) {
+  const auto tier = Make();
+  EXPECT_TRUE(tier->ListMeta("a/").empty());
+  for (const char* name : {"b/1", "a/2", "a/\xff", "a/1", "a", "a0"}) {
+    ASSERT_TRUE(tier->PutMeta(name, std::string("of ") + name).ok());
+  }
+  const auto names = [&tier](std::string_view prefix) {
+    std::vector<std::string> found;
+    for (const DiskTier::Meta& meta : tier->ListMeta(prefix)) {
+      EXPECT_EQ(meta.value, "of " + meta.name);
+      found.push_back(meta.name);
+    }
+    return found;
+  };
+  EXPECT_EQ(names("a/"), (std::vector<std::string>{"a/1", "a/2", "a/\xff"}));
+  EXPECT_EQ(names("").size(), 6u);
+  EXPECT_TRUE(tier->RemoveMeta("a/2").ok());
+  EXPECT_TRUE(tier->RemoveMeta("a/2").ok()) << "an absent name is no failure";
+  EXPECT_FALSE(tier->GetMeta("a/2"));
+  EXPECT_EQ(names("a/"), (std::vector<std::string>{"a/1", "a/\xff"}));
+}
+
 TEST_P(DiskTierTest, ThreadsThatWriteReadAndRemoveSeeWholeBlocksOnly) {
   const auto tier = Make();
   std::vector<std::thread> threads;

@@ -104,6 +104,8 @@ class ExtentDiskTier final : public DiskTier {
   std::vector<LibraryDocument> ListLibraryDocuments(const DomainId& domain) const override;
   Status PutMeta(std::string_view name, std::string_view value) override;
   std::optional<std::string> GetMeta(std::string_view name) const override;
+  Status RemoveMeta(std::string_view name) override;
+  std::vector<Meta> ListMeta(std::string_view prefix) const override;
   Stats GetStats() const override;
 
  private:
@@ -619,6 +621,20 @@ Status ExtentDiskTier::PutMeta(std::string_view name, std::string_view value) {
 std::optional<std::string> ExtentDiskTier::GetMeta(std::string_view name) const {
   Result<std::optional<std::string>> value = index_->Get(IndexSpace::kMeta, name);
   return value ? *std::move(value) : std::nullopt;
+}
+
+Status ExtentDiskTier::RemoveMeta(std::string_view name) {
+  return RemoveSmall(IndexSpace::kMeta, name);
+}
+
+std::vector<DiskTier::Meta> ExtentDiskTier::ListMeta(std::string_view prefix) const {
+  std::vector<Meta> list;
+  const Status status =
+      index_->Scan(IndexSpace::kMeta, prefix, [&](std::string_view name, std::string_view value) {
+        list.push_back({std::string(name), std::string(value)});
+      });
+  if (!status.ok()) list.clear();  // A part would look like the whole.
+  return list;
 }
 
 DiskTier::Stats ExtentDiskTier::GetStats() const {

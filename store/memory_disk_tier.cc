@@ -156,6 +156,22 @@ class MemoryDiskTier final : public DiskTier {
     return found->second;
   }
 
+  Status RemoveMeta(std::string_view name) override {
+    MutexLock lock(mutex_);
+    meta_.erase(std::string(name));
+    return Status();
+  }
+
+  std::vector<Meta> ListMeta(std::string_view prefix) const override {
+    MutexLock lock(mutex_);
+    std::vector<Meta> list;
+    for (auto at = meta_.lower_bound(std::string(prefix));
+         at != meta_.end() && at->first.starts_with(prefix); ++at) {
+      list.push_back({at->first, at->second});
+    }
+    return list;
+  }
+
   Stats GetStats() const override {
     MutexLock lock(mutex_);
     Stats stats = stats_;

@@ -5,7 +5,7 @@
 // what was acknowledged as durable is found after a restart (I8); bytes of one domain are never
 // reachable from another (I7): every call names the domain, and a key of another domain is a miss.
 // Thread safety: every method may be called from any thread. Put(kDurable), Pin of a disk block,
-// Flush, Verify and reads and writes of documents block on the disk; the others do not.
+// Flush, Verify and reads and writes of documents and notes block on the disk; the others do not.
 
 #pragma once
 
@@ -15,6 +15,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/clock.h"
@@ -58,6 +59,11 @@ class [[nodiscard]] PinnedBlock {
 
 class Store {
  public:
+  static constexpr std::size_t kMaxNoteNameBytes = 128;
+  static constexpr std::size_t kMaxNoteBytes = DiskTier::kMaxMetaValueBytes;
+  // Without a disk, of one domain; a note counts its name, its value and sizeof(Note).
+  static constexpr std::uint64_t kMaxNotesInMemoryBytes = 16ull << 20;
+
   struct Options {
     std::uint64_t arena_bytes = 0;  // memory for blocks; >= 64 MiB
     std::uint64_t slab_bytes = 64ull << 20;
@@ -122,6 +128,9 @@ class Store {
     std::uint32_t pins;
     std::int64_t created_us;
   };
+  struct Note {
+    std::string name, value;
+  };
   struct VerifyReport {  // of copies: a block in memory and on disk counts twice
     std::uint64_t checked = 0, bad = 0;
     std::uint64_t bytes = 0;
@@ -173,6 +182,17 @@ class Store {
   virtual Result<bool> RemoveLibraryDocument(const DomainId& domain,
                                              const DocumentKey& document) = 0;
   virtual std::vector<LibraryDocument> ListLibraryDocuments(const DomainId& domain) const = 0;
+
+  // Small records by name, for what hangs on blocks. Durable where there is a disk. name: 1 to
+  // kMaxNoteNameBytes bytes without control characters; value: up to kMaxNoteBytes. Put replaces;
+  // kExhausted past kMaxNotesInMemoryBytes, or when the disk has no room.
+  virtual Status PutNote(const DomainId& domain, std::string_view name, std::string_view value) = 0;
+  virtual std::optional<std::string> GetNote(const DomainId& domain,
+                                             std::string_view name) const = 0;
+  // Those whose name begins with `prefix`, in order of names.
+  virtual std::vector<Note> ListNotes(const DomainId& domain, std::string_view prefix) const = 0;
+  // False: there was none.
+  virtual Result<bool> RemoveNote(const DomainId& domain, std::string_view name) = 0;
 
   virtual std::vector<BlockInfo> List(const DomainId& domain, std::size_t limit) const = 0;
   // Removes a block everywhere; pinned bytes stay readable until released. False: there was none.

@@ -100,6 +100,10 @@ class SharedTier final : public DiskTier {
   std::optional<std::string> GetMeta(std::string_view name) const override {
     return disk_.tier->GetMeta(name);
   }
+  Status RemoveMeta(std::string_view name) override { return disk_.tier->RemoveMeta(name); }
+  std::vector<Meta> ListMeta(std::string_view prefix) const override {
+    return disk_.tier->ListMeta(prefix);
+  }
   Stats GetStats() const override { return disk_.tier->GetStats(); }
 
  private:

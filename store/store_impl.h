@@ -1,6 +1,6 @@
 // The store's one implementation. store.cc has what runs in memory, store_disk.cc what touches the
 // disk, store_documents.cc documents and secrets, store_library.cc library documents,
-// store_admin.cc listing and checking.
+// store_notes.cc notes, store_admin.cc listing and checking.
 //
 // One lock, mutex_, protects all bookkeeping; nothing is copied, hashed, read or written under it.
 // A block's key is *busy* while some thread reads, writes or removes it on disk. Busy keys are
@@ -11,9 +11,11 @@
 #pragma once
 
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <unordered_map>
 #include <unordered_set>
@@ -58,6 +60,11 @@ class StoreImpl final : public Store {
   Result<bool> RemoveLibraryDocument(const DomainId& domain, const DocumentKey& document) override;
   std::vector<LibraryDocument> ListLibraryDocuments(const DomainId& domain) const override;
 
+  Status PutNote(const DomainId& domain, std::string_view name, std::string_view value) override;
+  std::optional<std::string> GetNote(const DomainId& domain, std::string_view name) const override;
+  std::vector<Note> ListNotes(const DomainId& domain, std::string_view prefix) const override;
+  Result<bool> RemoveNote(const DomainId& domain, std::string_view name) override;
+
   std::vector<BlockInfo> List(const DomainId& domain, std::size_t limit) const override;
   Result<bool> Remove(const DomainId& domain, const BlockKey& key) override;
   Status Flush() override;
@@ -90,6 +97,12 @@ class StoreImpl final : public Store {
 
     // True: no other document has its text.
     bool Forget(const DocumentKey& document);
+  };
+
+  // Of one domain, without a disk.
+  struct MemoryNotes {
+    std::map<std::string, std::string, std::less<>> values;
+    std::uint64_t bytes = 0;
   };
 
   // --- store.cc
@@ -199,6 +212,10 @@ class StoreImpl final : public Store {
   // Encoded records; without a disk, all of them.
   std::map<DocumentId, std::string> library_memory_ GUARDED_BY(library_mutex_);
   std::uint64_t library_memory_bytes_ GUARDED_BY(library_mutex_) = 0;
+
+  // Held by writers across the disk on purpose: of two that remove a note, one finds it.
+  mutable Mutex notes_mutex_;
+  std::unordered_map<DomainId, MemoryNotes> memory_notes_ GUARDED_BY(notes_mutex_);
 
   std::thread keeper_;
   std::thread writer_;
