@@ -59,6 +59,11 @@ void MeasureOffsets(const OffsetRows& rows, ElementType offset_type, std::byte* 
 void AddToMean(ElementType offset_type, const std::byte* offsets, std::size_t elements, float share,
                float* mean);
 
+// The same for a mean that is kept as `type`: after = round(before + (offset − before) · share).
+// Null `before`: of zeros. Plain C++: nobody waits for it.
+void MixIntoMean(ElementType type, const std::byte* before, const float* offsets,
+                 std::size_t elements, float share, std::byte* after);
+
 // --- Blend (§7)
 
 // out = round(R(move) base row + R(start) Σ_i weight_i · offset_i). For keys `move` turns the

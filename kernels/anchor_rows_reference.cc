@@ -138,6 +138,14 @@ void AddToMeanReference(ElementType offset_type, const std::byte* offsets, std::
   }
 }
 
+void MixIntoMean(ElementType type, const std::byte* before, const float* offsets,
+                 std::size_t elements, float share, std::byte* after) {
+  for (std::size_t e = 0; e < elements; ++e) {
+    const float mean = before == nullptr ? 0.0F : LoadAs(type, before, e);
+    StoreAs(type, mean + (offsets[e] - mean) * share, after, e);
+  }
+}
+
 void BlendReference(const BlendRows& rows) {
   const KeyRowFormat& format = rows.format;
   const std::size_t elements = std::size_t{format.head_count} * format.head_dim;

@@ -324,5 +324,31 @@ TEST_F(AnchorRowsTest, ARunningMeanIsTheMean) {
   EXPECT_THAT(mean, ElementsAre(FloatNear(3, 1e-6f), FloatNear(4, 1e-6f), FloatNear(1, 1e-6f)));
 }
 
+TEST_F(AnchorRowsTest, AKeptMeanIsTheMeanOfItsOffsetsInEveryType) {
+  for (const ElementType type : kTypes) {
+    const std::size_t elements = 37;
+    std::vector<std::byte> kept(elements * ElementBytes(type)), next(kept.size());
+    std::vector<double> sums(elements);
+    for (int n = 1; n <= 5; ++n) {
+      std::vector<float> offsets(elements);
+      for (std::size_t e = 0; e < elements; ++e) {
+        offsets[e] =
+            0.1F * static_cast<float>((e * 7 + static_cast<std::size_t>(n) * 3) % 11) - 0.5F;
+        sums[e] += offsets[e];
+      }
+      MixIntoMean(type, n == 1 ? nullptr : kept.data(), offsets.data(), elements,
+                  1.0F / static_cast<float>(n), next.data());
+      kept = next;
+    }
+    const double tolerance = type == ElementType::kFp32   ? 1e-6
+                             : type == ElementType::kFp16 ? 1e-3
+                                                          : 8e-3;
+    for (std::size_t e = 0; e < elements; ++e) {
+      EXPECT_NEAR(ReadElement(type, kept.data() + e * ElementBytes(type)), sums[e] / 5, tolerance)
+          << ElementTypeName(type) << " element " << e;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace kvcommons
