@@ -15,6 +15,7 @@ struct CostModel {
   double rotate_us_per_token = 1;        // on top, when δ ≠ 0
   double run_us = 300;                   // one more run of computed rows in a pass
   double lookup_us = 500;                // the control call
+  double blend_us_per_token = 20;        // correcting one row of a team's slot, in the daemon
 
   // `context`: rows before each computed row, on average: (begin + end) / 2 of a span, so that the
   // spans of a prompt add up to its prefill.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <string_view>
 #include <utility>
 
 #include "align/diff.h"
@@ -20,7 +21,9 @@ struct Draft {
   Position rows() const { return span.end - span.begin; }
   bool computed() const { return span.kind == SpanKind::kCompute; }
   bool moved() const { return span.kind == SpanKind::kMoved; }
-  bool approximate() const { return moved() || span.kind == SpanKind::kCanonical; }
+  bool approximate() const {
+    return moved() || span.kind == SpanKind::kCanonical || span.kind == SpanKind::kAnchored;
+  }
 };
 
 std::uint32_t SaturatedSum(std::uint32_t a, std::int64_t b) {
@@ -99,12 +102,14 @@ Status CheckCost(const char* field, double value) {
                          "; it must be finite and not negative");
 }
 
-Status CheckChunks(std::span<const ChunkOffer> chunks, Position count) {
+// Of chunks or slots.
+template <typename Offer>
+Status CheckOffers(const char* field, std::span<const Offer> offers, Position count) {
   Position end = 0;
-  for (std::size_t i = 0; i < chunks.size(); ++i) {
-    const ChunkOffer& chunk = chunks[i];
+  for (std::size_t i = 0; i < offers.size(); ++i) {
+    const Offer& chunk = offers[i];
     if (chunk.begin < end || chunk.end <= chunk.begin || chunk.end > count) {
-      return InvalidArgument("chunks[" + std::to_string(i) + "] is " +
+      return InvalidArgument(std::string(field) + "[" + std::to_string(i) + "] is " +
                              RangeText(chunk.begin, chunk.end) + "; it must lie in " +
                              RangeText(end, count) + " and not be empty");
     }
@@ -139,9 +144,9 @@ Status Check(const PlanInput& input) {
     return InvalidArgument("exact_tokens is " + std::to_string(input.exact_tokens) +
                            "; the limit is 0 to " + std::to_string(count));
   }
-  if (static_cast<int>(input.policy) > static_cast<int>(Policy::kCompose)) {
+  if (static_cast<int>(input.policy) > static_cast<int>(Policy::kTeam)) {
     return InvalidArgument("policy is " + std::to_string(static_cast<int>(input.policy)) +
-                           "; the limit is 0 to 3");
+                           "; the limit is 0 to 4");
   }
   if (!(input.edit.max_stale_share >= 0 && input.edit.max_stale_share <= 1)) {
     return InvalidArgument("max_stale_share is " + std::to_string(input.edit.max_stale_share) +
@@ -158,6 +163,7 @@ Status Check(const PlanInput& input) {
   KVC_RETURN_IF_ERROR(CheckCost("rotate_us_per_token", costs.rotate_us_per_token));
   KVC_RETURN_IF_ERROR(CheckCost("run_us", costs.run_us));
   KVC_RETURN_IF_ERROR(CheckCost("lookup_us", costs.lookup_us));
+  KVC_RETURN_IF_ERROR(CheckCost("blend_us_per_token", costs.blend_us_per_token));
   const auto parent_count = static_cast<Position>(input.parent_tokens.size());
   Position end = 0;
   for (std::size_t i = 0; i < input.parent_segments.size(); ++i) {
@@ -173,7 +179,8 @@ Status Check(const PlanInput& input) {
     }
     end = segment.end;
   }
-  return CheckChunks(input.chunks, count);
+  KVC_RETURN_IF_ERROR(CheckOffers("chunks", input.chunks, count));
+  return CheckOffers("slots", input.slots, count);
 }
 
 class Planner {
@@ -195,6 +202,8 @@ class Planner {
       Append(drafts_, Computed(begin, last_, "missing"));
     } else if (input_.policy == Policy::kCompose) {
       AddChunks(begin);
+    } else if (input_.policy == Policy::kTeam) {
+      AddSlots(begin);
     } else if (input_.parent_tokens.empty()) {
       Append(drafts_, Computed(begin, last_, "no_parent"));
     } else if (begin < last_) {
@@ -217,6 +226,9 @@ class Planner {
     const double compute_us = ComputeUs(draft.span.begin, draft.span.end);
     if (draft.computed()) return compute_us;
     const double place_us = input_.costs.PlaceUs(draft.rows(), draft.span.delta != 0);
+    if (draft.span.kind == SpanKind::kAnchored) {
+      return place_us + input_.costs.blend_us_per_token * draft.rows();
+    }
     return draft.span.kind == SpanKind::kCanonical
                ? place_us + input_.compose.recompute_share * compute_us
                : place_us;
@@ -260,6 +272,30 @@ class Planner {
       Append(drafts_, draft);
     }
     Append(drafts_, Computed(cursor, last_, "between_chunks"));
+  }
+
+  // Covers [begin, last_) with corrected rows where a slot offers them.
+  void AddSlots(Position begin) {
+    Position cursor = begin;
+    for (std::size_t i = 0; i < input_.slots.size(); ++i) {
+      const SlotOffer& slot = input_.slots[i];
+      const Position row = std::max(slot.begin, cursor);
+      const Position end = std::min(slot.end, last_);
+      if (row >= end) continue;
+      Append(drafts_, Computed(cursor, row, "between_slots"));
+      cursor = end;
+      const auto first = static_cast<Position>(std::clamp(
+          std::int64_t{slot.begin} + slot.first_rows, std::int64_t{row}, std::int64_t{end}));
+      Append(drafts_, Computed(row, first, "slot_begin"));
+      Draft draft = Computed(first, end, "corrected");
+      draft.span.kind = SpanKind::kAnchored;
+      draft.span.source = SpanSource::kSlot;
+      draft.span.chunk = static_cast<std::uint32_t>(i);
+      draft.span.parent_begin = first - slot.begin;
+      draft.span.staleness.generation = 1;
+      Append(drafts_, draft);
+    }
+    Append(drafts_, Computed(cursor, last_, "between_slots"));
   }
 
   // Covers [begin, last_) with rows of the parent where it kept the tokens.
@@ -420,7 +456,9 @@ class Planner {
       Span& span = draft.span;
       plan.predicted_us += DraftUs(draft);
       if (draft.approximate()) {
-        (draft.moved() ? plan.moved_rows : plan.canonical_rows) += draft.rows();
+        (draft.moved()                       ? plan.moved_rows
+         : span.kind == SpanKind::kCanonical ? plan.canonical_rows
+                                             : plan.anchored_rows) += draft.rows();
         plan.exact_end = std::min(plan.exact_end, span.begin);
       } else if (draft.computed()) {
         ++runs;
@@ -469,7 +507,16 @@ const char* KindName(SpanKind kind) {
 
 Result<Plan> MakePlan(const PlanInput& input) {
   KVC_FAIL_IF_ERROR(Check(input));
-  return Planner(input).Make();
+  Result<Plan> plan = Planner(input).Make();
+  if (!plan || plan->anchored_rows == 0) return plan;
+  PlanInput exact_input = input;
+  exact_input.policy = Policy::kExact;
+  Result<Plan> exact = Planner(exact_input).Make();
+  if (!exact || plan->predicted_us < exact->predicted_us) return plan;
+  for (Span& span : exact->spans) {
+    if (std::string_view(span.reason) == "missing") span.reason = "not_worth_it";
+  }
+  return exact;
 }
 
 std::vector<ParentSegment> SegmentsAfter(const Plan& plan) {
@@ -499,6 +546,10 @@ std::string Explain(const Plan& plan) {
     if (span.source == SpanSource::kCanonical) {
       text += ", chunk " + std::to_string(span.chunk) + " from row " +
               std::to_string(span.parent_begin);
+    }
+    if (span.source == SpanSource::kSlot) {
+      text +=
+          ", slot " + std::to_string(span.chunk) + " from row " + std::to_string(span.parent_begin);
     }
     if (span.delta != 0) text += ", moved by " + std::to_string(span.delta);
     if (span.staleness.generation > 0) {

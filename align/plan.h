@@ -26,6 +26,7 @@ enum class Policy : std::uint8_t {
   kExact = 1,    // exact chains only
   kEdit = 2,     // and rows of the declared parent revision, moved
   kCompose = 3,  // and chunks of the prompt that a library holds
+  kTeam = 4,     // and contents of a team's slots, corrected
 };
 
 // Values travel over the wire.
@@ -43,6 +44,7 @@ enum class SpanSource : std::uint8_t {
   kChain = 1,      // the exact chain of this prompt; row i is token i
   kParent = 2,     // the parent revision; rows parent_begin ...
   kCanonical = 3,  // a chunk's own canonical rows; rows parent_begin ... of the chunk
+  kSlot = 4,       // a slot's corrected rows; rows parent_begin ... of its content
 };
 
 // How far a stored row's left context has drifted from the one it was computed in (§1.8).
@@ -96,12 +98,20 @@ struct ComposeOptions {
   double recompute_share = 0;
 };
 
+// A content within the prompt of a team's agent, whose rows can be had corrected and in place.
+struct SlotOffer {
+  Position begin = 0;
+  Position end = 0;
+  std::uint32_t first_rows = 0;  // that are computed all the same
+};
+
 struct PlanInput {
   std::span<const TokenId> tokens;         // the prompt; at least 1
   Position exact_tokens = 0;               // leading tokens whose exact chain the store holds
   std::span<const TokenId> parent_tokens;  // empty: no parent
   std::span<const ParentSegment> parent_segments;
   std::span<const ChunkOffer> chunks;  // ascending, disjoint, not empty
+  std::span<const SlotOffer> slots;    // kTeam: ascending, disjoint, not empty
   Policy policy = Policy::kExact;
   EditOptions edit;
   ComposeOptions compose;
@@ -113,14 +123,15 @@ struct Span {
   Position end = 0;
   SpanKind kind = SpanKind::kCompute;
   SpanSource source = SpanSource::kNone;
-  Position parent_begin = 0;  // kParent, kCanonical: row of parent or chunk that lands at `begin`
-  std::uint32_t chunk = 0;    // kCanonical: index into PlanInput::chunks
+  Position parent_begin = 0;  // of parent, chunk or content: its row that lands at `begin`
+  std::uint32_t chunk = 0;    // kCanonical, kSlot: index into PlanInput::chunks or ::slots
   Position delta = 0;         // begin - origin position of the row at `begin`; constant in the span
   Staleness staleness;        // of the rows once the plan has been carried out
   const char* reason = "";    // a fixed word: "exact_chain", "unchanged", "edited", "after_edit",
                               // "short_run", "missing", "too_stale", "last_token", "no_parent",
                               // "not_worth_it", "policy_off", "risk_limit", "canonical_near" and
-                              // so on, "not_in_library", "between_chunks", "short_chunk"
+                              // so on, "not_in_library", "between_chunks", "short_chunk",
+                              // "corrected", "slot_begin", "between_slots"
 };
 
 struct Plan {
@@ -128,21 +139,24 @@ struct Plan {
   Position exact_rows = 0;
   Position moved_rows = 0;
   Position canonical_rows = 0;
+  Position anchored_rows = 0;
   Position computed_rows = 0;
-  // Rows before this are exact when the plan has been carried out: the first moved or canonical
-  // row, or the end.
+  // Rows before this are exact when the plan has been carried out: the first moved, canonical or
+  // anchored row, or the end.
   Position exact_end = 0;
   double predicted_us = 0;  // by the cost model; the lookup counts when anything is reused
   double prefill_us = 0;    // what computing everything would take; predicted_us is never more
 };
 
 // Fails with kInvalidArgument on an empty prompt, on more than kMaxPlanTokens tokens on a side, on
-// segments or chunks out of order or out of range, and on options or costs that are negative or not
-// finite.
+// segments, chunks or slots out of order or out of range, and on options or costs that are negative
+// or not finite.
 //
 // What is exact: rows of the chain, and rows of the parent at generation 0 and their own position
 // whose whole left context is unchanged. A row that claims to be exact behind a stale one
 // contradicts itself and is taken as moved (by 0).
+//
+// With kTeam the plan is that of kExact where it is predicted to be no slower.
 Result<Plan> MakePlan(const PlanInput& input);
 
 // What the store can offer as the parent of the next edit once the plan has been carried out:

@@ -477,8 +477,8 @@ TEST(PlanTest, BadInputIsRefusedByFieldValueAndLimit) {
             "exact_tokens is -1; the limit is 0 to 1000");
   EXPECT_EQ(message([](auto& r) { r.exact_tokens = 1001; }),
             "exact_tokens is 1001; the limit is 0 to 1000");
-  EXPECT_EQ(message([](auto& r) { r.policy = static_cast<Policy>(4); }),
-            "policy is 4; the limit is 0 to 3");
+  EXPECT_EQ(message([](auto& r) { r.policy = static_cast<Policy>(5); }),
+            "policy is 5; the limit is 0 to 4");
   EXPECT_EQ(message([](auto& r) {
               r.segments = {{0, 1001, 0, {}}};
             }),
@@ -513,7 +513,7 @@ TEST(PlanTest, EveryCostIsChecked) {
   for (double CostModel::*field :
        {&CostModel::prefill_us_per_token, &CostModel::attention_us_per_token_k,
         &CostModel::place_us_per_token, &CostModel::rotate_us_per_token, &CostModel::run_us,
-        &CostModel::lookup_us}) {
+        &CostModel::lookup_us, &CostModel::blend_us_per_token}) {
     Request request;
     request.costs.*field = std::numeric_limits<double>::infinity();
     EXPECT_FALSE(MakePlan(request.input()).has_value());
