@@ -150,6 +150,11 @@ DocumentKey ChainHasher::KeyOfLibraryDocument(std::string_view name) const {
   return HeadedHash(hash_key_, "library ").Finish<DocumentKey>({}, name.data(), name.size());
 }
 
+std::array<std::uint8_t, 16> ChainHasher::Digest(const char (&label)[9],
+                                                 std::string_view message) const {
+  return HeadedHash(hash_key_, label).Finish<ContentKey>({}, message.data(), message.size()).bytes;
+}
+
 ContentKey ChainHasher::ContentKeyOf(std::span<const TokenId> tokens) const {
   return HeadedHash(hash_key_, "content ")
       .Finish<ContentKey>({}, tokens.data(), tokens.size() * sizeof(TokenId));

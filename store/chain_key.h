@@ -62,11 +62,19 @@ class ChainHasher {
   DocumentKey KeyOfLibraryDocument(std::string_view name) const;
   ContentKey ContentKeyOf(std::span<const TokenId> tokens) const;
 
+  // An id of a kind of its own, which `label` tells; as private as all others.
+  template <typename Id>
+  Id IdOf(const char (&label)[9], std::string_view message) const {
+    return Id{Digest(label, message)};
+  }
+
  private:
   // `keys` are those known; the first block's parent is `parent`.
   std::vector<BlockKey> ChainFrom(const ChainRoot& root, const BlockKey& parent,
                                   std::span<const TokenId> tokens, std::uint32_t block_tokens,
                                   bool with_short_last, std::vector<BlockKey> keys) const;
+
+  std::array<std::uint8_t, 16> Digest(const char (&label)[9], std::string_view message) const;
 
   std::array<std::uint8_t, 32> hash_key_;
 };

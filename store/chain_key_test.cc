@@ -186,5 +186,18 @@ TEST(ChainKeyTest, CanonicalKeysPartByRootChunkDomainAndModel) {
   EXPECT_EQ(firsts.size(), 6u);
 }
 
+TEST(ChainKeyTest, IdsOfOtherKindsPartByLabelMessageDomainAndModel) {
+  const DomainSecret secret{1}, other_secret{2};
+  Fingerprint model, other_model;
+  other_model.bytes[0] = 1;
+  const ChainHasher hasher(secret, model);
+  const auto id = hasher.IdOf<ContentKey>("team    ", "message");
+  EXPECT_EQ(id, hasher.IdOf<ContentKey>("team    ", "message"));
+  EXPECT_NE(id, hasher.IdOf<ContentKey>("another ", "message"));
+  EXPECT_NE(id, hasher.IdOf<ContentKey>("team    ", "messag"));
+  EXPECT_NE(id, ChainHasher(other_secret, model).IdOf<ContentKey>("team    ", "message"));
+  EXPECT_NE(id, ChainHasher(secret, other_model).IdOf<ContentKey>("team    ", "message"));
+}
+
 }  // namespace
 }  // namespace kvcommons
