@@ -186,6 +186,12 @@ const std::vector<Setting>& DaemonSettings() {
        .default_text = "4",
        .min = 1,
        .max = 256},
+      {.name = "team_memory",
+       .sentence = "What the teams of one tenant may keep of what they learned.",
+       .kind = Kind::kBytes,
+       .default_text = "256MiB",
+       .min = kMiB,
+       .max = 1024 * kGiB},
       {.name = "canary_kl_max",
        .sentence = "Mean KL divergence to full prefill, in nats, from which a rule of approximate "
                    "prompts is switched off.",
@@ -216,6 +222,7 @@ DaemonConfig DaemonConfigOf(const Config& config) {
   values.max_leases = config.Number("max_leases");
   values.max_staging_bytes = config.Number("max_staging");
   values.worker_threads = config.Number("worker_threads");
+  values.team_memory_bytes = config.Number("team_memory");
   values.canary_kl_max = static_cast<double>(config.Number("canary_kl_max")) / 1e3;
   return values;
 }

@@ -28,6 +28,7 @@ struct DaemonConfig {
   std::uint64_t max_leases = 0;  // per session
   std::uint64_t max_staging_bytes = 0;
   std::uint64_t worker_threads = 0;
+  std::uint64_t team_memory_bytes = 256ull << 20;  // that one tenant's teams may keep
   double canary_kl_max = 0.25;  // nats
 };
 

@@ -12,6 +12,8 @@
 #include "base/assert.h"
 #include "base/bytes.h"
 #include "base/log.h"
+#include "daemon/rpc_team.h"
+#include "daemon/team.h"
 #include "daemon/tenant.h"
 
 namespace kvcommons {
@@ -124,6 +126,8 @@ Status Daemon::Run() {
   auto workers = std::make_unique<WorkerPool>(config_.worker_threads);
   auto maintenance = std::make_unique<WorkerPool>(1);
   auto libraries = std::make_unique<LibraryRegistry>(*store_, clock_);
+  TeamRegistry teams(*store_, config_.team_memory_bytes);
+  TeamClaims team_claims;
   Services services{.store = *store_,
                     .metrics = metrics_,
                     .clock = clock_,
@@ -131,6 +135,8 @@ Status Daemon::Run() {
                     .documents = documents_,
                     .libraries = *libraries,
                     .quality = quality_,
+                    .teams = teams,
+                    .team_claims = team_claims,
                     .workers = *workers,
                     .maintenance = *maintenance,
                     .boot_id = RandomBootId(),

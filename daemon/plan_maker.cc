@@ -28,13 +28,13 @@ void PlanMaker::FindParent() {
   if (!request.document.empty()) {
     result_.document = model.hasher.KeyOfDocument(request.document);
   }
-  if (request.policy != Policy::kEdit && request.policy != Policy::kCompose) return;
+  if (request.policy == Policy::kOff || request.policy == Policy::kExact) return;
   if (!model.move_refusal.empty()) {
     result_.notes += "exact mode: " + model.move_refusal + "\n";
     result_.request.policy = Policy::kExact;
     return;
   }
-  if (request.document.empty() || request.policy == Policy::kCompose) return;
+  if (request.document.empty() || request.policy != Policy::kEdit) return;
   parent_ = store_.GetDocument(model.tenant.domain, result_.document);
   if (parent_ && parent_->fingerprint != model.fingerprint) parent_.reset();
   if (!parent_) result_.notes += "no stored revision of the document\n";
@@ -107,6 +107,7 @@ Result<bool> PlanMaker::Make(bool may_block) {
   input.policy = request.policy;
   input.edit = request.edit;
   input.compose = request.compose;
+  input.slots = request.slots;
   input.costs = request.costs;
   for (int tries = 1;; ++tries) {
     if (tries > kMaxTries) {
@@ -164,6 +165,12 @@ std::vector<LeasedSpan> PlanMaker::Cut(const Plan& plan) const {
         part.first_row = static_cast<std::uint32_t>(chunk_row % block_tokens);
         part.span.parent_begin = chunk_row;
         part.span.end = std::min(span.end, row + block_tokens - chunk_row % block_tokens);
+      } else if (span.source == SpanSource::kSlot) {
+        const auto block_tokens = static_cast<Position>(result_.model->profile.block_tokens);
+        const Position content_row = span.parent_begin + (row - span.begin);
+        part.first_row = static_cast<std::uint32_t>(content_row % block_tokens);
+        part.span.parent_begin = content_row;
+        part.span.end = std::min(span.end, row + block_tokens - content_row % block_tokens);
       } else {
         const Position parent_row = span.parent_begin + (row - span.begin);
         const auto& segments = parent_->segments;
@@ -187,7 +194,7 @@ void PlanMaker::Load(const std::vector<LeasedSpan>& spans) {
   std::vector<BlockKey> cold;
   std::unordered_set<BlockKey> seen;
   for (const LeasedSpan& part : spans) {
-    if (part.span.source == SpanSource::kNone || missing_.contains(part.block) ||
+    if (!part.is_stored() || missing_.contains(part.block) ||
         !seen.insert(part.block).second) {
       continue;
     }
@@ -240,7 +247,7 @@ PlanMaker::PinOutcome PlanMaker::PinAll(std::vector<LeasedSpan>& spans, bool may
   held_.reserve(held_.size() + spans.size());
   if (may_block) Load(spans);
   for (LeasedSpan& part : spans) {
-    if (part.span.source == SpanSource::kNone || missing_.contains(part.block)) continue;
+    if (!part.is_stored() || missing_.contains(part.block)) continue;
     // A chain has each of its blocks once; segments of a document may share one, and a chunk may
     // come twice.
     const bool may_share = part.span.source != SpanSource::kChain;
@@ -306,7 +313,7 @@ void PlanMaker::NameVariants(const Plan& plan) {
 void PlanMaker::Finish(Plan plan, std::vector<LeasedSpan> spans) {
   result_.pins.reserve(held_.size());
   for (LeasedSpan& part : spans) {
-    if (part.span.source == SpanSource::kNone) continue;
+    if (!part.is_stored()) continue;
     if (part.span.source == SpanSource::kParent) result_.parent_revision = parent_->revision;
     Held& held = held_[part.pin];
     if (held.index == LeasedSpan::kNoBlock) {

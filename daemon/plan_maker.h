@@ -5,7 +5,8 @@
 // exact mode looks at nothing but the exact chain, and a composed plan names the variants that it
 // uses (I3); where a model cannot move rows, or a
 // document is not there, the plan is exact and says why (I12). A block that turns out to be missing
-// is planned without, a bounded number of times. Thread safety: one thread at a time, any thread.
+// is planned without, a bounded number of times. Rows of a team's slots are cut but not made: whoever
+// asked for kTeam fills them in (team_plan.h). Thread safety: one thread at a time, any thread.
 
 #pragma once
 
@@ -29,6 +30,11 @@ namespace kvcommons {
 // A planned run of rows within one block.
 struct LeasedSpan {
   static constexpr std::uint32_t kNoBlock = ~0u;
+
+  // Its rows lie in a block that the store has.
+  bool is_stored() const {
+    return span.source != SpanSource::kNone && span.source != SpanSource::kSlot;
+  }
 
   Span span;                     // cut at block boundaries
   std::uint32_t pin = kNoBlock;  // index into PreparedPlan::pins; kNoBlock: computed

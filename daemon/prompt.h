@@ -42,6 +42,7 @@ struct PromptRequest {
   std::vector<ChunkRange> chunks;  // kCompose; ascending, disjoint
   std::uint32_t variants = 0;      // kCompose: bit 1 << RootKind; 0: all
   ComposeOptions compose;
+  std::vector<SlotOffer> slots;  // kTeam; ascending, disjoint
 };
 
 struct ChainBlock {

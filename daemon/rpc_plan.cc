@@ -7,6 +7,7 @@
 #include "daemon/plan_maker.h"
 #include "daemon/rpc_library.h"
 #include "daemon/rpc_session.h"
+#include "daemon/rpc_team.h"
 #include "daemon/wire.h"
 
 namespace kvcommons {
@@ -186,6 +187,10 @@ class ModelServer final : public rpc::Model::Server {
 
   kj::Promise<void> openLibrary(OpenLibraryContext context) override {
     return OpenLibrary(context, ticket_->shared(), model_);
+  }
+
+  kj::Promise<void> openTeam(OpenTeamContext context) override {
+    return OpenTeam(context, ticket_->shared(), model_);
   }
 
   kj::Promise<void> reportQuality(ReportQualityContext context) override {

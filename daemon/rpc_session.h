@@ -22,6 +22,8 @@ inline constexpr std::uint64_t kMaxModelsPerSession = 64;
 inline constexpr std::uint64_t kMaxMemoriesPerSession = 1024;
 inline constexpr std::uint64_t kMaxLibrariesPerSession = 64;
 inline constexpr std::uint64_t kMaxWorksPerSession = 64;
+inline constexpr std::uint64_t kMaxTeamsPerSession = 64;
+inline constexpr std::uint64_t kMaxTeamUploadsPerSession = 64;
 inline constexpr std::uint32_t kMaxListed = 10000;
 inline constexpr std::uint32_t kMaxLookupRepeats = 1000;
 

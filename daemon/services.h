@@ -18,6 +18,9 @@
 
 namespace kvcommons {
 
+class TeamClaims;
+class TeamRegistry;
+
 using BootId = Id128<struct BootIdTag>;
 
 struct Services {
@@ -28,6 +31,8 @@ struct Services {
   DocumentLocks& documents;
   LibraryRegistry& libraries;
   QualityGate& quality;
+  TeamRegistry& teams;
+  TeamClaims& team_claims;
   WorkerPool& workers;      // plans that load, commits
   WorkerPool& maintenance;  // lists, verification: long, and never in front of a commit
   BootId boot_id;

@@ -34,6 +34,9 @@ struct SessionState {
   std::uint64_t memories = 0;
   std::uint64_t libraries = 0;
   std::uint64_t works = 0;
+  std::uint64_t teams = 0;
+  std::uint64_t team_calls = 0;
+  std::uint64_t team_uploads = 0;
   // Slabs that live plans of this session point into, with the number of their pins. Only these are
   // handed out: a pin keeps the slab, so its descriptor cannot have become another domain's.
   std::unordered_map<std::uint32_t, std::uint32_t> leased_slabs;

@@ -37,6 +37,8 @@ Result<double> ReadCost(std::string_view field, double value) {
                               "; the limit is 0 to 1e9 microseconds"));
 }
 
+}  // namespace
+
 Status ReadCosts(rpc::CostModel::Reader reader, CostModel& costs) {
   const std::pair<std::string_view, std::pair<double, double*>> fields[] = {
       {"prefillUsPerToken", {reader.getPrefillUsPerToken(), &costs.prefill_us_per_token}},
@@ -45,6 +47,7 @@ Status ReadCosts(rpc::CostModel::Reader reader, CostModel& costs) {
       {"rotateUsPerToken", {reader.getRotateUsPerToken(), &costs.rotate_us_per_token}},
       {"runUs", {reader.getRunUs(), &costs.run_us}},
       {"lookupUs", {reader.getLookupUs(), &costs.lookup_us}},
+      {"blendUsPerToken", {reader.getBlendUsPerToken(), &costs.blend_us_per_token}},
   };
   for (const auto& [name, field] : fields) {
     const auto value = ReadCost(name, field.first);
@@ -53,6 +56,8 @@ Status ReadCosts(rpc::CostModel::Reader reader, CostModel& costs) {
   }
   return Status();
 }
+
+namespace {
 
 // What only a composed plan has.
 Status ReadChunks(rpc::PlanRequest::Reader reader, PromptRequest& request) {
@@ -300,6 +305,7 @@ void WritePlan(const PreparedPlan& plan, rpc::PlanReply::Builder builder) {
   }
   builder.setExactRows(static_cast<std::uint32_t>(plan.plan.exact_rows));
   builder.setMovedRows(static_cast<std::uint32_t>(plan.plan.moved_rows));
+  builder.setAnchoredRows(static_cast<std::uint32_t>(plan.plan.anchored_rows));
   builder.setCanonicalRows(static_cast<std::uint32_t>(plan.plan.canonical_rows));
   builder.setComputedRows(static_cast<std::uint32_t>(plan.plan.computed_rows));
   builder.setPredictedUs(plan.plan.predicted_us);

@@ -33,6 +33,8 @@ Result<std::vector<TokenId>> ReadTokens(std::string_view field,
                                         capnp::List<std::int32_t>::Reader reader,
                                         std::size_t min_tokens, std::size_t max_tokens,
                                         const ModelProfile& profile);
+// kInvalidArgument: negative, not finite or too large; `costs` may have changed.
+Status ReadCosts(rpc::CostModel::Reader reader, CostModel& costs);
 // A sum of bits 1 << RootKind, or 0.
 Status CheckVariants(std::uint32_t variants);
 Result<PromptRequest> ReadPlanRequest(rpc::PlanRequest::Reader reader, const ModelProfile& profile);

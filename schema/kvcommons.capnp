@@ -96,6 +96,7 @@ struct CostModel {      # align/cost_model.h, microseconds
   rotateUsPerToken @3 :Float64;
   runUs @4 :Float64;
   lookupUs @5 :Float64;
+  blendUsPerToken @6 :Float64 = 20;
 }
 
 struct PlanRequest {
@@ -168,6 +169,7 @@ struct PlanReply {
   chunks @12 :List(PlanChunk);      # one for each of the request's
   loadedBytes @13 :UInt64;          # of loadedBlocks
   loadedUs @14 :Float64;            # of tookUs: waiting for the disk
+  anchoredRows @15 :UInt32;         # of a team's slots
 }
 
 interface Model {
@@ -184,6 +186,108 @@ interface Model {
   reportQuality @4 (rule :Text, kl :Float64, top1 :Float64) -> (error :Error, quality :Quality);
   quality @5 (rule :Text) -> (error :Error, quality :Quality);
   resetQuality @6 (rule :Text) -> (error :Error);
+  # The tenant's team of that name (1 to 256 bytes) for this model: agents that read the same contents. Sessions
+  # that open the same name share what it learned.
+  openTeam @7 (name :Text, options :TeamOptions) -> (error :Error, team :Team);
+}
+
+struct TeamOptions {
+  # What a text's own rows are computed behind; they are dropped. 1 to 1024 tokens. Others make other contents.
+  leadIn @0 :List(Int32);
+  # Contents that a row's mean offset must be of before it corrects others; 1 to 64.
+  leastDeposits @1 :UInt32 = 4;
+}
+
+# KVCOMM as a service (specs: KVCOMM §11, variants mean and mean+seg): a content (a question, a tool's result, an
+# answer) is prefilled once; every agent's prompt is assembled from it, its rows corrected by the mean of offsets that
+# were measured where that agent's earlier prompts were computed exactly.
+#
+#   putTemplate, then for every call: putText or TeamCall.putAnswer for each content, plan, place and compute,
+#   Plan.commit, TeamCall.deposit where the plan wants slots.
+interface Team {
+  # Idempotent. Another text or other slots are another version, for which nothing is learned yet.
+  putTemplate @0 (template :TeamTemplate) -> (error :Error, version :Hash128);
+  # A text's own rows. Held: nothing to do. Else `upload` takes them, computed behind the team's lead-in at positions
+  # leadIn.size(), ...; while another client computes the same text the call waits for it.
+  putText @1 (tokens :List(Int32)) -> (error :Error, content :Hash128, isHeld :Bool, upload :TeamUpload);
+  plan @2 (request :TeamPlanRequest)
+      -> (error :Error, plan :Plan, reply :PlanReply, team :TeamPlanInfo, call :TeamCall);
+  status @3 () -> (error :Error, status :TeamStatus);
+}
+
+struct TeamTemplate {
+  agent @0 :Text;                   # 1 to 256 bytes
+  segments @1 :List(List(Int32));   # p0 … pn, none empty: the text around the slots
+  slots @2 :List(Text);             # n names, 1 to 64, each once
+}
+
+struct TeamContent {
+  tokens @0 :List(Int32);
+  answer @1 :Hash128;               # of TeamCall.putAnswer; absent: a text of putText
+}
+
+struct TeamPlanRequest {
+  version @0 :Hash128;              # of putTemplate
+  contents @1 :List(TeamContent);   # one a slot
+  correction @2 :UInt8 = 1;         # of slots' rows: 0 none (turned to their place), 1 their mean offset
+  firstRows @3 :UInt32;             # of every content, that are computed all the same; <= 1024
+  exact @4 :Bool;                   # reuse nothing but the exact chain, and learn nothing
+  storeTokens @5 :UInt32;           # as in PlanRequest; deposits need the whole prompt
+  costs @6 :CostModel;              # absent: defaults
+  minRun @7 :UInt32 = 16;           # shorter reused runs are computed
+}
+
+struct TeamPlanInfo {
+  reuses @0 :Bool;                  # slots' rows are corrected ones; false: the exact chain, the rest computed
+  reason @1 :Text;                  # corrected, asked_exact, few_deposits, few_long, missing_base, not_worth_it,
+                                    # no_room, cannot_move, held
+  epoch @2 :UInt64;                 # of what was used: equal requests of equal epochs give equal bytes
+  slots @3 :List(TeamSlot);
+  blendUs @4 :Float64;              # in the daemon, of tookUs
+}
+
+struct TeamSlot {
+  reason @0 :Text;                  # corrected, few_deposits, few_long, missing_base, empty
+  coveredRows @1 :UInt32;           # of the content, from the first on, that the mean covers
+  deposits @2 :UInt32;              # contents that the mean is of
+  wanted @3 :Bool;                  # TeamCall.deposit will learn from it
+}
+
+# One planned call of an agent; may outlive its plan.
+interface TeamCall {
+  # Learns from the slots that the plan wanted, from the exact rows of this prompt that the store holds by now. Once.
+  deposit @0 () -> (error :Error, slots :List(TeamDeposit));
+  # The rows of what the model answered to this prompt, as they lie behind it.
+  putAnswer @1 (tokens :List(Int32)) -> (error :Error, content :Hash128, isHeld :Bool, upload :TeamUpload);
+}
+
+struct TeamDeposit {
+  slot @0 :UInt32;
+  outcome @1 :Text;                 # learned, known, missing_base, rows_gone, pool_bound, not_finite, failed
+  message @2 :Text;                 # for people, where nothing was learned
+}
+
+# A content's own rows, in blocks as Work.commit takes them, keys as they were computed. Unfinished it leaves nothing.
+interface TeamUpload {
+  commit @0 (blocks :List(WorkBlock), ack :UInt8, finish :Bool) -> (error :Error, stored :UInt32);
+}
+
+struct TeamStatus {
+  means @0 :List(TeamMean);         # of this team
+  bytes @1 :UInt64;                 # of all teams of the tenant
+  limitBytes @2 :UInt64;            # of those
+  plans @3 :UInt64;                 # of this team since the daemon started, and of those that reused contents
+  reused @4 :UInt64;
+}
+
+struct TeamMean {
+  agent @0 :Text;
+  slot @1 :Text;
+  ofAnswers @2 :Bool;
+  deposits @3 :UInt32;
+  rows @4 :UInt32;
+  bytes @5 :UInt64;
+  uses @6 :UInt64;                  # since the daemon started
 }
 
 struct Quality {

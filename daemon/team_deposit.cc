@@ -1,0 +1,161 @@
+#include "daemon/team_deposit.h"
+
+#include <algorithm>
+#include <cstring>
+#include <optional>
+#include <utility>
+
+#include "kernels/anchor_rows.h"
+
+namespace kvcommons {
+namespace {
+
+constexpr bool IsKey(std::size_t plane) { return plane % 2 == 0; }
+
+// Exact rows [begin, begin + count) of a prompt, pinned.
+class ExactRows {
+ public:
+  // False: some are gone.
+  bool Pin(Store& store, const DomainId& domain, const PromptChain& chain, Position begin,
+           Position end) {
+    const auto take = [&](const ChainBlock& block) {
+      if (block.end <= at_end(begin) || block.begin >= end || block.begin > at_end(begin)) {
+        return true;
+      }
+      auto pin = store.Pin(domain, block.key);
+      if (!pin || !*pin) return false;
+      blocks_.push_back({block.begin, std::move(**pin)});
+      return true;
+    };
+    for (const ChainBlock& block : chain.full) {
+      if (!take(block)) break;
+    }
+    for (const ChainBlock& block : chain.short_last) take(block);
+    return at_end(begin) >= end;
+  }
+
+  struct Run {
+    const PinnedBlock* block;
+    std::size_t first_row, rows;
+  };
+  // The longest run within one block from `row` on, at most to `end`. REQUIRES: Pin() had them.
+  Run RunAt(Position row, Position end) const {
+    const auto at = std::find_if(blocks_.begin(), blocks_.end(), [row](const Held& held) {
+      return row < held.begin + static_cast<Position>(held.pin.record().tokens.size());
+    });
+    const auto stop = at->begin + static_cast<Position>(at->pin.record().tokens.size());
+    return {&at->pin, static_cast<std::size_t>(row - at->begin),
+            static_cast<std::size_t>(std::min(end, stop) - row)};
+  }
+
+ private:
+  struct Held {
+    Position begin;
+    PinnedBlock pin;
+  };
+  // What is held reaches to here.
+  Position at_end(Position begin) const {
+    if (blocks_.empty()) return begin;
+    return blocks_.back().begin + static_cast<Position>(blocks_.back().pin.record().tokens.size());
+  }
+
+  std::vector<Held> blocks_;
+};
+
+std::string_view OutcomeOf(const Status& status) {
+  if (status.code() == Code::kInvalidArgument) return "not_finite";
+  return status.code() == Code::kExhausted ? "pool_bound" : "failed";
+}
+
+TeamDeposit DepositSlot(Store& store, const TeamCallRecord& call, std::size_t slot) {
+  TeamDeposit deposit{slot, "learned", ""};
+  const Team& team = *call.team;
+  const OpenedModel& model = team.model();
+  const TeamContentRef& content = call.contents[slot];
+  const Position begin = call.layout.slots[slot].content_begin;
+  const auto rows = static_cast<std::uint32_t>(content.tokens.size());
+  ExactRows exact;
+  if (!exact.Pin(store, model.tenant.domain, call.chain, begin,
+                 begin + static_cast<Position>(rows))) {
+    deposit.outcome = "rows_gone";
+    deposit.message = "the store lacks exact rows of the prompt; commit the plan first";
+    return deposit;
+  }
+  const BaseRows base = PinBase(store, team, content);
+  if (base.blocks.empty()) {
+    deposit.outcome = "missing_base";
+    deposit.message = "the store lacks the content's own rows; put it again";
+    return deposit;
+  }
+  const RotationTable back(model.profile.omega, -std::int64_t{begin});
+  const RotationTable base_back(model.profile.omega, -std::int64_t{base.origin});
+  const KeyRowFormat format = model.profile.key_row();
+  const std::size_t elements = std::size_t{format.head_count} * format.head_dim;
+  TeamLesson lesson;
+  lesson.model = team.shared_model();
+  lesson.key = team.KeyOfMean(*call.shape, slot, content.is_answer);
+  lesson.team = team.name();
+  lesson.agent = call.shape->agent;
+  lesson.slot = call.shape->shape.slots[slot].name;
+  lesson.of_answers = content.is_answer;
+  lesson.content = content.content;
+  lesson.rows = rows;
+  lesson.offsets = [&](std::uint32_t index, std::uint32_t count) -> Result<std::vector<float>> {
+    const PinnedBlock& own = base.blocks[index];
+    const auto first = static_cast<Position>(index * model.profile.block_tokens);
+    std::vector<float> offsets(model.planes.plane_count() * count * elements);
+    for (Position row = 0; row < static_cast<Position>(count);) {
+      const auto run =
+          exact.RunAt(begin + first + row, begin + first + static_cast<Position>(count));
+      const std::size_t dense_rows = run.block->record().tokens.size();
+      for (std::size_t plane = 0; plane < model.planes.plane_count(); ++plane) {
+        const std::size_t row_bytes = model.planes.row_bytes[plane];
+        MeasureOffsets(
+            {.format = format,
+             .dense_shift = IsKey(plane) ? &back : nullptr,
+             .base_shift = IsKey(plane) ? &base_back : nullptr,
+             .dense = run.block->bytes().data() + model.planes.PlaneOffset(plane, dense_rows) +
+                      run.first_row * row_bytes,
+             .base = own.bytes().data() +
+                     model.planes.PlaneOffset(plane, own.record().tokens.size()) +
+                     static_cast<std::size_t>(row) * row_bytes,
+             .rows = run.rows},
+            ElementType::kFp32,
+            reinterpret_cast<std::byte*>(
+                &offsets[(plane * count + static_cast<std::size_t>(row)) * elements]));
+      }
+      row += static_cast<Position>(run.rows);
+    }
+    return offsets;
+  };
+  const auto learned = team.pool().Learn(lesson);
+  if (!learned) {
+    deposit.outcome = OutcomeOf(learned.error());
+    deposit.message = learned.error().message();
+  } else if (*learned == TeamPool::Learned::kKnown) {
+    deposit.outcome = "known";
+  }
+  return deposit;
+}
+
+}  // namespace
+
+ContentKey TeamCallRecord::KeyOfAnswer(const TokenList& answer) const {
+  std::string message;
+  const auto add = [&message](const void* data, std::uint64_t bytes) {
+    message.append(reinterpret_cast<const char*>(&bytes), sizeof bytes);
+    message.append(static_cast<const char*>(data), bytes);
+  };
+  add(prompt.data(), prompt.size() * sizeof(TokenId));
+  add(answer.data(), answer.size() * sizeof(TokenId));
+  add(&epoch, sizeof epoch);
+  return team->model().hasher.IdOf<ContentKey>("teamansw", message);
+}
+
+std::vector<TeamDeposit> Deposit(Store& store, const TeamCallRecord& call) {
+  std::vector<TeamDeposit> deposits;
+  for (const std::size_t slot : call.wanted) deposits.push_back(DepositSlot(store, call, slot));
+  return deposits;
+}
+
+}  // namespace kvcommons

@@ -1,0 +1,289 @@
+#include "daemon/team_pool.h"
+
+#include <sodium.h>
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "base/log.h"
+#include "kernels/anchor_rows.h"
+
+namespace kvcommons {
+namespace {
+
+constexpr Logger kLog("team");
+constexpr std::string_view kNotePrefix = "team-mean/";
+
+std::string NoteOf(const MeanKey& key) { return std::string(kNotePrefix) + key.ToHex(); }
+
+// Planes of offsets as a block has them: of the model's shape, in their own type.
+PlaneLayout OffsetPlanes(const ModelProfile& profile) {
+  PlaneLayout planes = profile.planes();
+  const std::size_t wide = ElementBytes(OffsetTypeOf(profile.element_type));
+  const std::size_t narrow = ElementBytes(profile.element_type);
+  for (std::uint32_t& bytes : planes.row_bytes) {
+    bytes = static_cast<std::uint32_t>(bytes / narrow * wide);
+  }
+  return planes;
+}
+
+// Keys of blocks of a snapshot: never those of another one, whatever was learned.
+BlockKey FreshKey(const ChainHasher& hasher, const MeanKey& mean) {
+  std::string message(mean.view());
+  message.resize(message.size() + 16);
+  randombytes_buf(message.data() + 16, 16);
+  return hasher.IdOf<BlockKey>("teammean", message);
+}
+
+}  // namespace
+
+std::shared_ptr<TeamPool> TeamPool::Open(Store& store, const DomainId& domain,
+                                         std::uint64_t limit_bytes) {
+  std::shared_ptr<TeamPool> pool(new TeamPool(store, domain, limit_bytes));
+  pool->Load();
+  return pool;
+}
+
+void TeamPool::Load() {
+  MutexLock learn(learn_mutex_);
+  for (const Store::Note& note : store_.ListNotes(domain_, kNotePrefix)) {
+    auto mean = DecodeMean(note.value);
+    const bool is_whole = mean && store_.MatchPrefix(domain_, mean->blocks) == mean->blocks.size();
+    if (!mean) kLog.Warning(note.name + " is not read: " + mean.error().message());
+    MutexLock lock(mutex_);
+    if (is_whole && bytes_ + mean->bytes <= limit_bytes_) {
+      bytes_ += mean->bytes;
+      const MeanKey key = mean->key;
+      means_[key] = {std::make_shared<const MeanSnapshot>(std::move(*mean)), 0, next_order_++};
+      continue;
+    }
+    if (mean) RemoveBlocks(mean->blocks);
+    static_cast<void>(store_.RemoveNote(domain_, note.name));
+  }
+}
+
+MeanPtr TeamPool::Find(const MeanKey& key) const {
+  MutexLock lock(mutex_);
+  const auto found = means_.find(key);
+  return found == means_.end() ? nullptr : found->second.mean;
+}
+
+void TeamPool::CountUse(const MeanKey& key) {
+  MutexLock lock(mutex_);
+  if (const auto found = means_.find(key); found != means_.end()) ++found->second.uses;
+}
+
+void TeamPool::RemoveBlocks(const std::vector<BlockKey>& keys) {
+  for (const BlockKey& key : keys) static_cast<void>(store_.Remove(domain_, key));
+}
+
+void TeamPool::Drop(const MeanSnapshot& mean) {
+  static_cast<void>(store_.RemoveNote(domain_, NoteOf(mean.key)));
+  RemoveBlocks(mean.blocks);
+}
+
+void TeamPool::Forget(const MeanSnapshot& mean) {
+  MutexLock learn(learn_mutex_);
+  Erase(mean);
+}
+
+void TeamPool::Erase(const MeanSnapshot& mean) {
+  {
+    MutexLock lock(mutex_);
+    const auto found = means_.find(mean.key);
+    if (found == means_.end() || found->second.mean.get() != &mean) return;
+    bytes_ -= mean.bytes;
+    means_.erase(found);
+  }
+  Drop(mean);
+}
+
+Result<std::vector<MeanPtr>> TeamPool::MakeRoom(const MeanKey& keep, std::uint64_t bytes) {
+  if (bytes > limit_bytes_) {
+    return Fail(Exhausted("the mean takes " + std::to_string(bytes) +
+                          " bytes; the limit of all of a tenant's teams is " +
+                          std::to_string(limit_bytes_)));
+  }
+  std::vector<MeanPtr> gone;
+  MutexLock lock(mutex_);
+  const auto own = means_.find(keep);
+  const std::uint64_t replaced = own == means_.end() ? 0 : own->second.mean->bytes;
+  while (bytes_ - replaced + bytes > limit_bytes_) {
+    // Fewest uses for its bytes; the oldest of equals.
+    auto least = means_.end();
+    for (auto at = means_.begin(); at != means_.end(); ++at) {
+      if (at == own) continue;
+      const auto value = [](const Entry& entry) {
+        return static_cast<double>(entry.uses) / static_cast<double>(entry.mean->bytes);
+      };
+      if (least == means_.end() || value(at->second) < value(least->second) ||
+          (value(at->second) == value(least->second) && at->second.order < least->second.order)) {
+        least = at;
+      }
+    }
+    bytes_ -= least->second.mean->bytes;
+    gone.push_back(least->second.mean);
+    means_.erase(least);
+    ++evicted_;
+  }
+  return gone;
+}
+
+Result<std::vector<Store::PutItem>> TeamPool::Mix(const TeamLesson& lesson, const MeanPtr& before,
+                                                  MeanSnapshot& next) {
+  const OpenedModel& model = *lesson.model;
+  const ElementType type = OffsetTypeOf(model.profile.element_type);
+  const PlaneLayout planes = OffsetPlanes(model.profile);
+  const std::uint32_t block_tokens = model.profile.block_tokens;
+  std::vector<Store::PutItem> items;
+  for (std::uint32_t begin = 0, j = 0; begin < lesson.rows; begin += block_tokens, ++j) {
+    const std::uint32_t taught = std::min(block_tokens, lesson.rows - begin);
+    const std::uint32_t rows = std::min(block_tokens, next.rows() - begin);
+    std::shared_ptr<PinnedBlock> old;
+    if (before != nullptr && j < before->blocks.size()) {
+      auto pin = store_.Pin(domain_, before->blocks[j]);
+      if (!pin) return Fail(pin.error());
+      if (!*pin) return Fail(NotFound("block " + std::to_string(j) + " of the mean is gone"));
+      old = std::make_shared<PinnedBlock>(std::move(**pin));
+    }
+    auto offsets = lesson.offsets(j, taught);
+    if (!offsets) return Fail(offsets.error());
+    if (!std::all_of(offsets->begin(), offsets->end(), [](float v) { return std::isfinite(v); })) {
+      return Fail(InvalidArgument("rows of slot '" + lesson.slot + "' of agent '" + lesson.agent +
+                                  "' are no numbers; nothing is learned from them"));
+    }
+    Store::PutItem item;
+    BlockRecord& record = item.record;
+    record.key = FreshKey(model.hasher, next.key);
+    record.tokens.assign(rows, 0);
+    record.content_key = model.hasher.ContentKeyOf(record.tokens);
+    record.fingerprint = model.fingerprint;
+    record.domain = domain_;
+    record.storage_class = StorageClass::kTeam;
+    record.planes = planes;
+    record.producer_uid = model.tenant.uid;
+    const std::span<const std::uint32_t> counts =
+        std::span(next.counts).subspan(begin, rows);  // lives as long as the items
+    item.fill = [old, taught, rows, planes, type, counts,
+                 values = std::move(*offsets)](std::byte* to) {
+      const std::size_t old_rows = old == nullptr ? 0 : old->record().tokens.size();
+      for (std::size_t plane = 0; plane < planes.plane_count(); ++plane) {
+        const std::size_t row_bytes = planes.row_bytes[plane];
+        const std::size_t elements = row_bytes / ElementBytes(type);
+        std::byte* const out = to + planes.PlaneOffset(plane, rows);
+        const std::byte* const from =
+            old == nullptr ? nullptr : old->bytes().data() + planes.PlaneOffset(plane, old_rows);
+        for (std::size_t row = 0; row < rows; ++row) {
+          const std::byte* const was = row < old_rows ? from + row * row_bytes : nullptr;
+          if (row < taught) {
+            MixIntoMean(type, was, &values[(plane * taught + row) * elements], elements,
+                        1.0F / static_cast<float>(counts[row]), out + row * row_bytes);
+          } else {
+            CopyBytes(was, out + row * row_bytes, row_bytes);
+          }
+        }
+      }
+    };
+    next.blocks[j] = record.key;
+    items.push_back(std::move(item));
+  }
+  return items;
+}
+
+Result<TeamPool::Learned> TeamPool::Learn(const TeamLesson& lesson) {
+  if (lesson.rows < 1 || lesson.rows > MeanSnapshot::kMaxRows) {
+    return Fail(InvalidArgument("the content has " + std::to_string(lesson.rows) +
+                                " tokens; a mean has 1 to " +
+                                std::to_string(MeanSnapshot::kMaxRows)));
+  }
+  MutexLock learn(learn_mutex_);
+  MeanPtr before = Find(lesson.key);
+  if (before != nullptr && before->HasLearned(lesson.content)) return Learned::kKnown;
+  if (before != nullptr && store_.MatchPrefix(domain_, before->blocks) != before->blocks.size()) {
+    Erase(*before);
+    before = nullptr;
+  }
+  const OpenedModel& model = *lesson.model;
+  MeanSnapshot next;
+  if (before != nullptr) {
+    next = *before;
+  } else {
+    next.key = lesson.key;
+    next.fingerprint = model.fingerprint;
+    next.team = lesson.team;
+    next.agent = lesson.agent;
+    next.slot = lesson.slot;
+    next.of_answers = lesson.of_answers;
+    next.block_tokens = model.profile.block_tokens;
+  }
+  ++next.deposits;
+  next.counts.resize(std::max(next.rows(), lesson.rows));
+  for (std::uint32_t row = 0; row < lesson.rows; ++row) ++next.counts[row];
+  next.learned.push_back(lesson.content);
+  if (next.learned.size() > MeanSnapshot::kMaxLearned) next.learned.erase(next.learned.begin());
+  next.blocks.resize((next.rows() + next.block_tokens - 1) / next.block_tokens);
+  next.bytes = OffsetPlanes(model.profile).BlockBytes(next.rows());
+
+  auto gone = MakeRoom(next.key, next.bytes);
+  if (!gone) return Fail(gone.error());
+  for (const MeanPtr& mean : *gone) Drop(*mean);
+
+  const auto items = Mix(lesson, before, next);
+  if (!items) return Fail(items.error());
+  const Ack ack = store_.GetStats().has_disk ? Ack::kDurable : Ack::kHeld;
+  if (const auto put = store_.Put(domain_, *items, ack); !put) return Fail(put.error());
+  if (const Status status = store_.PutNote(domain_, NoteOf(next.key), EncodeMean(next));
+      !status.ok()) {
+    for (const Store::PutItem& item : *items) {
+      static_cast<void>(store_.Remove(domain_, item.record.key));
+    }
+    return Fail(status);
+  }
+  std::vector<BlockKey> replaced;
+  for (std::size_t j = 0; before != nullptr && j < items->size() && j < before->blocks.size();
+       ++j) {
+    replaced.push_back(before->blocks[j]);
+  }
+  {
+    MutexLock lock(mutex_);
+    bytes_ += next.bytes - (before == nullptr ? 0 : before->bytes);
+    const MeanKey key = next.key;
+    Entry& entry = means_[key];
+    if (before == nullptr) entry.order = next_order_++;
+    entry.mean = std::make_shared<const MeanSnapshot>(std::move(next));
+  }
+  RemoveBlocks(replaced);
+  return Learned::kLearned;
+}
+
+std::vector<TeamPool::Row> TeamPool::List(const Fingerprint& fingerprint,
+                                          const std::string& team) const {
+  std::vector<Row> rows;
+  {
+    MutexLock lock(mutex_);
+    for (const auto& [key, entry] : means_) {
+      if (entry.mean->fingerprint != fingerprint || entry.mean->team != team) continue;
+      rows.push_back({entry.mean, entry.uses});
+    }
+  }
+  std::sort(rows.begin(), rows.end(), [](const Row& a, const Row& b) {
+    return std::tie(a.mean->agent, a.mean->slot, a.mean->key) <
+           std::tie(b.mean->agent, b.mean->slot, b.mean->key);
+  });
+  return rows;
+}
+
+TeamPool::Totals TeamPool::GetTotals() const {
+  MutexLock lock(mutex_);
+  return {means_.size(), bytes_, limit_bytes_, evicted_};
+}
+
+std::shared_ptr<TeamPool> TeamPools::Open(const DomainId& domain) {
+  MutexLock lock(mutex_);
+  auto& pool = pools_[domain];
+  if (pool == nullptr) pool = TeamPool::Open(store_, domain, limit_bytes_);
+  return pool;
+}
+
+}  // namespace kvcommons

@@ -1,0 +1,158 @@
+#include "daemon/team_wire.h"
+
+#include <cstring>
+#include <utility>
+
+#include "daemon/wire.h"
+
+namespace kvcommons {
+namespace {
+
+kj::StringPtr Ptr(const std::string& text) { return {text.c_str(), text.size()}; }
+
+template <typename Id>
+Id ReadHash(rpc::Hash128::Reader reader) {
+  const std::uint64_t halves[2] = {reader.getLow(), reader.getHigh()};
+  Id id;
+  std::memcpy(id.bytes.data(), halves, sizeof halves);
+  return id;
+}
+
+std::string Numbered(const char* field, std::size_t i) {
+  return std::string(field) + "[" + std::to_string(i) + "]";
+}
+
+}  // namespace
+
+Result<std::string> ReadTeamName(std::string_view field, capnp::Text::Reader text) {
+  if (text.size() >= 1 && text.size() <= MeanSnapshot::kMaxNameBytes) {
+    return std::string(text.begin(), text.size());
+  }
+  return Fail(
+      OutOfRange(std::string(field) + "'s length", text.size(), 1, MeanSnapshot::kMaxNameBytes));
+}
+
+Result<TeamOptions> ReadTeamOptions(rpc::TeamOptions::Reader reader, const ModelProfile& profile) {
+  TeamOptions options;
+  auto lead_in =
+      ReadTokens("leadIn", reader.getLeadIn(), 1, TeamOptions::kMaxLeadInTokens, profile);
+  if (!lead_in) return Fail(lead_in.error());
+  options.lead_in = std::move(*lead_in);
+  options.least_deposits = reader.getLeastDeposits();
+  if (options.least_deposits < 1 || options.least_deposits > TeamOptions::kMaxLeastDeposits) {
+    return Fail(
+        OutOfRange("leastDeposits", options.least_deposits, 1, TeamOptions::kMaxLeastDeposits));
+  }
+  return options;
+}
+
+Result<AgentTemplatePtr> ReadAndPutTemplate(rpc::TeamTemplate::Reader reader, Team& team) {
+  auto agent = ReadTeamName("agent", reader.getAgent());
+  if (!agent) return Fail(agent.error());
+  if (reader.getSlots().size() > PromptTemplate::kMaxSlots) {
+    return Fail(
+        OutOfRange("slots' length", reader.getSlots().size(), 1, PromptTemplate::kMaxSlots));
+  }
+  std::vector<std::string> slots;
+  for (const auto slot : reader.getSlots()) {
+    auto name = ReadTeamName(Numbered("slots", slots.size()), slot);
+    if (!name) return Fail(name.error());
+    slots.push_back(std::move(*name));
+  }
+  if (reader.getSegments().size() != slots.size() + 1) {
+    return Fail(OutOfRange("segments' length", reader.getSegments().size(), slots.size() + 1,
+                           slots.size() + 1));
+  }
+  const ModelProfile& profile = team.model().profile;
+  std::vector<TokenList> segments;
+  for (const auto segment : reader.getSegments()) {
+    auto tokens = ReadTokens(Numbered("segments", segments.size()), segment, 1,
+                             profile.context_tokens, profile);
+    if (!tokens) return Fail(tokens.error());
+    segments.push_back(std::move(*tokens));
+  }
+  return team.Put(std::move(*agent), std::move(segments), std::move(slots));
+}
+
+Result<TeamPlanRequest> ReadTeamPlanRequest(rpc::TeamPlanRequest::Reader reader, const Team& team,
+                                            const TeamOptions& options) {
+  const ModelProfile& profile = team.model().profile;
+  TeamPlanRequest request;
+  const auto version = ReadHash<ReaderKey>(reader.getVersion());
+  request.shape = team.Find(version);
+  if (request.shape == nullptr) {
+    return Fail(NotFound("version is " + version.ToHex() +
+                         "; the team has no such template: put it again"));
+  }
+  if (reader.getContents().size() > PromptTemplate::kMaxSlots) {
+    return Fail(
+        OutOfRange("contents' length", reader.getContents().size(), 1, PromptTemplate::kMaxSlots));
+  }
+  for (const auto content : reader.getContents()) {
+    TeamContentRef& ref = request.contents.emplace_back();
+    auto tokens = ReadTokens(Numbered("contents", request.contents.size() - 1) + ".tokens",
+                             content.getTokens(), 0, profile.context_tokens, profile);
+    if (!tokens) return Fail(tokens.error());
+    ref.tokens = std::move(*tokens);
+    ref.is_answer = content.hasAnswer();
+    ref.content = ref.is_answer ? ReadHash<ContentKey>(content.getAnswer())
+                                : team.KeyOfText(options.lead_in, ref.tokens);
+  }
+  auto prompt = FillTemplate(*request.shape, request.contents, profile.context_tokens);
+  if (!prompt) return Fail(prompt.error());
+  request.least_deposits = options.least_deposits;
+  if (reader.getCorrection() > 1) {
+    return Fail(OutOfRange("correction", reader.getCorrection(), 0, 1));
+  }
+  request.corrects = reader.getCorrection() == 1;
+  if (reader.getFirstRows() > TeamPlanRequest::kMaxFirstRows) {
+    return Fail(OutOfRange("firstRows", reader.getFirstRows(), 0, TeamPlanRequest::kMaxFirstRows));
+  }
+  request.first_rows = reader.getFirstRows();
+  request.exact = reader.getExact();
+  if (reader.getStoreTokens() > prompt->size()) {
+    return Fail(OutOfRange("storeTokens", reader.getStoreTokens(), 0, prompt->size()));
+  }
+  request.prompt.tokens = std::move(*prompt);
+  request.prompt.store_tokens = static_cast<Position>(reader.getStoreTokens());
+  request.prompt.edit.min_run = reader.getMinRun();
+  if (reader.hasCosts()) {
+    KVC_FAIL_IF_ERROR(ReadCosts(reader.getCosts(), request.prompt.costs));
+  }
+  return request;
+}
+
+void WriteTeamPlan(const TeamPlan& plan, rpc::TeamPlanInfo::Builder builder) {
+  builder.setReuses(plan.reuses);
+  builder.setReason(std::string(plan.reason).c_str());
+  builder.setEpoch(plan.epoch);
+  builder.setBlendUs(plan.blend_us);
+  auto slots = builder.initSlots(static_cast<unsigned>(plan.slots.size()));
+  for (unsigned i = 0; i < slots.size(); ++i) {
+    slots[i].setReason(std::string(plan.slots[i].reason).c_str());
+    slots[i].setCoveredRows(plan.slots[i].covered_rows);
+    slots[i].setDeposits(plan.slots[i].deposits);
+    slots[i].setWanted(plan.slots[i].is_wanted);
+  }
+}
+
+void WriteTeamStatus(const std::vector<TeamPool::Row>& means, const TeamPool::Totals& totals,
+                     const Team& team, rpc::TeamStatus::Builder builder) {
+  auto list = builder.initMeans(static_cast<unsigned>(means.size()));
+  for (unsigned i = 0; i < list.size(); ++i) {
+    const MeanSnapshot& mean = *means[i].mean;
+    list[i].setAgent(Ptr(mean.agent));
+    list[i].setSlot(Ptr(mean.slot));
+    list[i].setOfAnswers(mean.of_answers);
+    list[i].setDeposits(mean.deposits);
+    list[i].setRows(mean.rows());
+    list[i].setBytes(mean.bytes);
+    list[i].setUses(means[i].uses);
+  }
+  builder.setBytes(totals.bytes);
+  builder.setLimitBytes(totals.limit_bytes);
+  builder.setPlans(team.plans());
+  builder.setReused(team.reused());
+}
+
+}  // namespace kvcommons
