@@ -8,6 +8,7 @@
 #include "client/connection.h"
 #include "client/library_handle.h"
 #include "client/plan_handle.h"
+#include "client/team_handle.h"
 
 namespace kvcommons {
 namespace {
@@ -60,6 +61,10 @@ class ModelHandleImpl final : public ModelHandle {
 
   Result<std::unique_ptr<LibraryHandle>> OpenLibrary(const LibraryPrefaces& prefaces) override {
     return MakeLibraryHandle(connection_, model_, profile_, prefaces);
+  }
+
+  Result<std::unique_ptr<TeamHandle>> OpenTeam(const TeamSettings& settings) override {
+    return MakeTeamHandle(connection_, model_, profile_, settings);
   }
 
   Result<Quality> ReportQuality(const std::string& rule, double kl, double top1) override {

@@ -99,7 +99,8 @@ class PlanHandle {
   std::vector<PlannedSpan> spans;
   std::vector<PlannedPiece> pieces;
   std::vector<PlannedChunk> chunks;  // of LibraryHandle::Plan: one for each of the request's
-  std::uint32_t exact_rows = 0, moved_rows = 0, canonical_rows = 0, computed_rows = 0;
+  std::uint32_t exact_rows = 0, moved_rows = 0, canonical_rows = 0, anchored_rows = 0;
+  std::uint32_t computed_rows = 0;
   double predicted_us = 0, prefill_us = 0, took_us = 0;
   std::uint32_t loaded_blocks = 0;  // that came from disk
   std::uint64_t loaded_bytes = 0;   // of those
@@ -119,6 +120,8 @@ class PlanHandle {
 
 class LibraryHandle;
 struct LibraryPrefaces;
+class TeamHandle;
+struct TeamSettings;
 
 class ModelHandle {
  public:
@@ -133,6 +136,8 @@ class ModelHandle {
   virtual Result<bool> RemoveDocument(const std::string& name) = 0;
   // The tenant's library for this model, with the prefaces of this application (client/library.h).
   virtual Result<std::unique_ptr<LibraryHandle>> OpenLibrary(const LibraryPrefaces& prefaces) = 0;
+  // The tenant's team of that name for this model (client/team.h).
+  virtual Result<std::unique_ptr<TeamHandle>> OpenTeam(const TeamSettings& settings) = 0;
 
   // Whether an approximate rule may go on, by what was reported of it: see ReportQuality.
   struct Quality {

@@ -135,6 +135,16 @@ Result<std::unique_ptr<PlanHandle>> MakeHandle(std::shared_ptr<Connection> conne
 
 }  // namespace
 
+Result<std::unique_ptr<PlanHandle>> TakePlanHandle(std::shared_ptr<Connection> connection,
+                                                   std::shared_ptr<const ModelProfile> profile,
+                                                   rpc::PlanReply::Reader reply,
+                                                   rpc::Plan::Client plan,
+                                                   std::size_t token_count) {
+  auto handle = std::make_unique<PlanHandleImpl>(std::move(connection), std::move(profile), false);
+  KVC_FAIL_IF_ERROR(handle->Take(reply, kj::mv(plan), token_count));
+  return std::unique_ptr<PlanHandle>(std::move(handle));
+}
+
 Result<std::unique_ptr<PlanHandle>> MakePlanHandle(std::shared_ptr<Connection> connection,
                                                    rpc::Model::Client& model,
                                                    std::shared_ptr<const ModelProfile> profile,

@@ -21,4 +21,11 @@ Result<std::unique_ptr<PlanHandle>> MakePlanHandle(std::shared_ptr<Connection> c
                                                    std::shared_ptr<const ModelProfile> profile,
                                                    const PlanRequest& request);
 
+// Of a plan that was answered already. REQUIRES: inside Guarded().
+Result<std::unique_ptr<PlanHandle>> TakePlanHandle(std::shared_ptr<Connection> connection,
+                                                   std::shared_ptr<const ModelProfile> profile,
+                                                   rpc::PlanReply::Reader reply,
+                                                   rpc::Plan::Client plan,
+                                                   std::size_t token_count);
+
 }  // namespace kvcommons

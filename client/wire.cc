@@ -181,18 +181,22 @@ void FillTokens(std::span<const TokenId> tokens, capnp::List<std::int32_t>::Buil
   }
 }
 
+void FillCosts(const CostModel& costs, rpc::CostModel::Builder message) {
+  message.setPrefillUsPerToken(costs.prefill_us_per_token);
+  message.setAttentionUsPerTokenK(costs.attention_us_per_token_k);
+  message.setPlaceUsPerToken(costs.place_us_per_token);
+  message.setRotateUsPerToken(costs.rotate_us_per_token);
+  message.setRunUs(costs.run_us);
+  message.setLookupUs(costs.lookup_us);
+  message.setBlendUsPerToken(costs.blend_us_per_token);
+}
+
 void FillPlanRequest(const PlanRequest& request, rpc::PlanRequest::Builder message) {
   FillTokens(request.tokens, message.initTokens(static_cast<unsigned>(request.tokens.size())));
   message.setPolicy(static_cast<std::uint8_t>(request.policy));
   message.setDocument(request.document);
   message.setStoreTokens(request.store_tokens);
-  auto costs = message.initCosts();
-  costs.setPrefillUsPerToken(request.costs.prefill_us_per_token);
-  costs.setAttentionUsPerTokenK(request.costs.attention_us_per_token_k);
-  costs.setPlaceUsPerToken(request.costs.place_us_per_token);
-  costs.setRotateUsPerToken(request.costs.rotate_us_per_token);
-  costs.setRunUs(request.costs.run_us);
-  costs.setLookupUs(request.costs.lookup_us);
+  FillCosts(request.costs, message.initCosts());
   message.setAfterRows(request.edit.after_rows);
   message.setMinRun(request.edit.min_run);
   message.setMaxGeneration(request.edit.max_generation);
@@ -274,6 +278,7 @@ Status ReadPlan(rpc::PlanReply::Reader reply, const ModelProfile& profile, std::
   plan.exact_rows = reply.getExactRows();
   plan.moved_rows = reply.getMovedRows();
   plan.canonical_rows = reply.getCanonicalRows();
+  plan.anchored_rows = reply.getAnchoredRows();
   plan.computed_rows = reply.getComputedRows();
   plan.predicted_us = reply.getPredictedUs();
   plan.prefill_us = reply.getPrefillUs();

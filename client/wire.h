@@ -31,6 +31,7 @@ void FillGate(const GateReport& gate, rpc::GateReport::Builder message);
 Status CheckTokens(std::span<const TokenId> tokens, const ModelProfile& profile);
 // REQUIRES: as many as the new list has.
 void FillTokens(std::span<const TokenId> tokens, capnp::List<std::int32_t>::Builder list);
+void FillCosts(const CostModel& costs, rpc::CostModel::Builder message);
 void FillPlanRequest(const PlanRequest& request, rpc::PlanRequest::Builder message);
 
 // Where a slab is mapped, by its id.

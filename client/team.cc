@@ -1,0 +1,312 @@
+#include "client/team.h"
+
+#include <algorithm>
+#include <cstring>
+#include <optional>
+#include <utility>
+
+#include "client/connection.h"
+#include "client/plan_handle.h"
+#include "client/staging_batch.h"
+#include "client/team_handle.h"
+#include "client/wire.h"
+
+namespace kvcommons {
+namespace {
+
+TeamId IdFrom(rpc::Hash128::Reader hash) {
+  const std::uint64_t halves[2] = {hash.getLow(), hash.getHigh()};
+  TeamId id;
+  std::memcpy(id.bytes.data(), halves, sizeof halves);
+  return id;
+}
+
+void FillId(const TeamId& id, rpc::Hash128::Builder hash) {
+  std::uint64_t halves[2];
+  std::memcpy(halves, id.bytes.data(), sizeof halves);
+  hash.setLow(halves[0]);
+  hash.setHigh(halves[1]);
+}
+
+class UploadImpl final : public TeamContentUpload {
+ public:
+  UploadImpl(std::shared_ptr<Connection> connection, std::shared_ptr<const ModelProfile> profile,
+             rpc::TeamUpload::Client upload, std::size_t tokens)
+      : connection_(std::move(connection)),
+        profile_(std::move(profile)),
+        upload_(kj::mv(upload)),
+        tokens_(tokens) {}
+
+  ~UploadImpl() noexcept override {
+    upload_.reset();
+    connection_->Push();
+  }
+  UploadImpl(const UploadImpl&) = delete;
+  UploadImpl& operator=(const UploadImpl&) = delete;
+
+  Result<std::uint32_t> Commit(const RowWriter& write_rows, UploadAck ack) override {
+    const auto count =
+        static_cast<std::uint32_t>((tokens_ + profile_->block_tokens - 1) / profile_->block_tokens);
+    std::uint32_t next = 0, stored = 0;
+    while (next < count) {
+      const auto batch = Stage(write_rows, next, count);
+      if (!batch) return Fail(batch.error());
+      next += static_cast<std::uint32_t>(batch->size());
+      auto sent = Send(*batch, ack, next == count);
+      if (!sent) return sent;
+      stored += *sent;
+    }
+    return stored;
+  }
+
+ private:
+  struct Staged {
+    std::uint32_t index;
+    std::uint64_t offset;
+  };
+
+  // Blocks from `first` on, as many as fit.
+  Result<std::vector<Staged>> Stage(const RowWriter& write_rows, std::uint32_t first,
+                                    std::uint32_t count) {
+    auto places = StagingBatch::Begin(*connection_);
+    if (!places) return Fail(places.error());
+    std::vector<Staged> batch;
+    for (std::uint32_t i = first; i < count; ++i) {
+      const std::size_t begin = std::size_t{i} * profile_->block_tokens;
+      const std::size_t rows = std::min<std::size_t>(profile_->block_tokens, tokens_ - begin);
+      auto place = places->Take("a block of " + std::to_string(rows) + " tokens",
+                                profile_->planes().TokenBytes() * rows);
+      if (!place) return Fail(place.error());
+      if (!*place) break;
+      KVC_FAIL_IF_ERROR(write_rows(static_cast<Position>(begin), static_cast<std::uint32_t>(rows),
+                                   (*place)->data));
+      batch.push_back({i, (*place)->offset_bytes});
+    }
+    return batch;
+  }
+
+  Result<std::uint32_t> Send(const std::vector<Staged>& batch, UploadAck ack, bool finish) {
+    bool answered = false;
+    const auto stored = connection_->Guarded("commit", [&]() -> Result<std::uint32_t> {
+      auto request = upload_.value().commitRequest();
+      auto blocks = request.initBlocks(static_cast<unsigned>(batch.size()));
+      for (unsigned i = 0; i < blocks.size(); ++i) {
+        blocks[i].setIndex(batch[i].index);
+        blocks[i].setOffset(batch[i].offset);
+      }
+      request.setAck(static_cast<std::uint8_t>(ack));
+      request.setFinish(finish);
+      auto response = connection_->Await(request.send());
+      answered = true;
+      if (response.hasError()) return Fail(StatusOf(response.getError()));
+      return response.getStored();
+    });
+    if (!answered) connection_->AbandonStaging();
+    return stored;
+  }
+
+  std::shared_ptr<Connection> connection_;
+  std::shared_ptr<const ModelProfile> profile_;
+  std::optional<rpc::TeamUpload::Client> upload_;
+  const std::size_t tokens_;
+};
+
+// Of putText or putAnswer.
+template <typename Response>
+Result<TeamContentReply> ContentFrom(const std::shared_ptr<Connection>& connection,
+                                     const std::shared_ptr<const ModelProfile>& profile,
+                                     std::size_t tokens, Response& response) {
+  if (response.hasError()) return Fail(StatusOf(response.getError()));
+  TeamContentReply reply;
+  reply.id = IdFrom(response.getContent());
+  if (response.getIsHeld()) return reply;
+  if (!response.hasUpload()) return Fail(Internal("the daemon answered no upload"));
+  reply.upload = std::make_unique<UploadImpl>(connection, profile, response.getUpload(), tokens);
+  return reply;
+}
+
+class CallImpl final : public TeamCallHandle {
+ public:
+  CallImpl(std::shared_ptr<Connection> connection, std::shared_ptr<const ModelProfile> profile,
+           rpc::TeamCall::Client call)
+      : connection_(std::move(connection)), profile_(std::move(profile)), call_(kj::mv(call)) {}
+
+  ~CallImpl() noexcept override {
+    call_.reset();
+    plan.reset();
+    connection_->Push();
+  }
+  CallImpl(const CallImpl&) = delete;
+  CallImpl& operator=(const CallImpl&) = delete;
+
+  Result<std::vector<DepositReply>> Deposit() override {
+    return connection_->Guarded("deposit", [&]() -> Result<std::vector<DepositReply>> {
+      auto response = connection_->Await(call_.value().depositRequest().send());
+      if (response.hasError()) return Fail(StatusOf(response.getError()));
+      std::vector<DepositReply> replies;
+      for (const auto slot : response.getSlots()) {
+        replies.push_back(
+            {slot.getSlot(), TextFrom(slot.getOutcome()), TextFrom(slot.getMessage())});
+      }
+      return replies;
+    });
+  }
+
+  Result<TeamContentReply> PutAnswer(std::span<const TokenId> tokens) override {
+    KVC_FAIL_IF_ERROR(CheckTokens(tokens, *profile_));
+    return connection_->Guarded("putAnswer", [&]() -> Result<TeamContentReply> {
+      auto request = call_.value().putAnswerRequest();
+      FillTokens(tokens, request.initTokens(static_cast<unsigned>(tokens.size())));
+      auto response = connection_->Await(request.send());
+      return ContentFrom(connection_, profile_, tokens.size(), response);
+    });
+  }
+
+ private:
+  std::shared_ptr<Connection> connection_;
+  std::shared_ptr<const ModelProfile> profile_;
+  std::optional<rpc::TeamCall::Client> call_;
+};
+
+class TeamImpl final : public TeamHandle {
+ public:
+  TeamImpl(std::shared_ptr<Connection> connection, std::shared_ptr<const ModelProfile> profile,
+           rpc::Team::Client team)
+      : connection_(std::move(connection)), profile_(std::move(profile)), team_(kj::mv(team)) {}
+  ~TeamImpl() noexcept override {}
+  TeamImpl(const TeamImpl&) = delete;
+  TeamImpl& operator=(const TeamImpl&) = delete;
+
+  Result<TeamId> PutTemplate(const TeamPrompt& prompt) override {
+    const auto id = connection_->Guarded("putTemplate", [&]() -> Result<TeamId> {
+      auto request = team_.putTemplateRequest();
+      auto message = request.initTemplate();
+      message.setAgent(prompt.agent);
+      auto segments = message.initSegments(static_cast<unsigned>(prompt.segments.size()));
+      for (unsigned i = 0; i < segments.size(); ++i) {
+        const auto& tokens = prompt.segments[i];
+        FillTokens(tokens, segments.init(i, static_cast<unsigned>(tokens.size())));
+      }
+      auto slots = message.initSlots(static_cast<unsigned>(prompt.slots.size()));
+      for (unsigned i = 0; i < slots.size(); ++i) slots.set(i, prompt.slots[i].c_str());
+      auto response = connection_->Await(request.send());
+      if (response.hasError()) return Fail(StatusOf(response.getError()));
+      return IdFrom(response.getVersion());
+    });
+    if (!id) return id;
+    std::size_t tokens = 0;
+    for (const auto& segment : prompt.segments) tokens += segment.size();
+    template_tokens_.emplace_back(*id, tokens);
+    return id;
+  }
+
+  Result<TeamContentReply> PutText(std::span<const TokenId> tokens) override {
+    KVC_FAIL_IF_ERROR(CheckTokens(tokens, *profile_));
+    return connection_->Guarded("putText", [&]() -> Result<TeamContentReply> {
+      auto request = team_.putTextRequest();
+      FillTokens(tokens, request.initTokens(static_cast<unsigned>(tokens.size())));
+      auto response = connection_->Await(request.send());
+      return ContentFrom(connection_, profile_, tokens.size(), response);
+    });
+  }
+
+  Result<std::unique_ptr<TeamCallHandle>> Plan(const TeamPlanAsk& ask) override {
+    const auto found =
+        std::find_if(template_tokens_.begin(), template_tokens_.end(),
+                     [&ask](const auto& known) { return known.first == ask.version; });
+    if (found == template_tokens_.end()) {
+      return Fail(NotFound("version is " + ask.version.ToHex() +
+                           "; this handle put no such template: put it first"));
+    }
+    std::size_t prompt_tokens = found->second;
+    for (const TeamSlotContent& content : ask.contents) prompt_tokens += content.tokens.size();
+    return connection_->Guarded("plan", [&]() -> Result<std::unique_ptr<TeamCallHandle>> {
+      auto message = team_.planRequest(capnp::MessageSize{prompt_tokens / 2 + 256, 0});
+      Fill(ask, message.initRequest());
+      auto response = connection_->Await(message.send());
+      if (response.hasError()) return Fail(StatusOf(response.getError()));
+      if (!response.hasPlan() || !response.hasCall()) {
+        return Fail(Internal("the daemon answered no plan"));
+      }
+      auto call = std::make_unique<CallImpl>(connection_, profile_, response.getCall());
+      auto plan = TakePlanHandle(connection_, profile_, response.getReply(), response.getPlan(),
+                                 prompt_tokens);
+      if (!plan) return Fail(plan.error());
+      call->plan = std::move(*plan);
+      const auto info = response.getTeam();
+      call->reuses = info.getReuses();
+      call->reason = TextFrom(info.getReason());
+      call->epoch = info.getEpoch();
+      call->blend_us = info.getBlendUs();
+      for (const auto slot : info.getSlots()) {
+        call->slots.push_back({TextFrom(slot.getReason()), slot.getCoveredRows(),
+                               slot.getDeposits(), slot.getWanted()});
+      }
+      return std::unique_ptr<TeamCallHandle>(std::move(call));
+    });
+  }
+
+  Result<TeamStatusReply> GetStatus() override {
+    return connection_->Guarded("status", [&]() -> Result<TeamStatusReply> {
+      auto response = connection_->Await(team_.statusRequest().send());
+      if (response.hasError()) return Fail(StatusOf(response.getError()));
+      const auto message = response.getStatus();
+      TeamStatusReply status;
+      for (const auto mean : message.getMeans()) {
+        status.means.push_back({TextFrom(mean.getAgent()), TextFrom(mean.getSlot()),
+                                mean.getOfAnswers(), mean.getDeposits(), mean.getRows(),
+                                mean.getBytes(), mean.getUses()});
+      }
+      status.bytes = message.getBytes();
+      status.limit_bytes = message.getLimitBytes();
+      status.plans = message.getPlans();
+      status.reused = message.getReused();
+      return status;
+    });
+  }
+
+ private:
+  static void Fill(const TeamPlanAsk& ask, rpc::TeamPlanRequest::Builder message) {
+    FillId(ask.version, message.initVersion());
+    auto contents = message.initContents(static_cast<unsigned>(ask.contents.size()));
+    for (unsigned i = 0; i < contents.size(); ++i) {
+      const TeamSlotContent& content = ask.contents[i];
+      FillTokens(content.tokens,
+                 contents[i].initTokens(static_cast<unsigned>(content.tokens.size())));
+      if (content.is_answer) FillId(content.answer, contents[i].initAnswer());
+    }
+    message.setCorrection(ask.corrects ? 1 : 0);
+    message.setFirstRows(ask.first_rows);
+    message.setExact(ask.exact);
+    message.setStoreTokens(ask.store_tokens);
+    FillCosts(ask.costs, message.initCosts());
+    message.setMinRun(ask.min_run);
+  }
+
+  std::shared_ptr<Connection> connection_;
+  std::shared_ptr<const ModelProfile> profile_;
+  rpc::Team::Client team_;
+  std::vector<std::pair<TeamId, std::size_t>> template_tokens_;  // of versions that were put
+};
+
+}  // namespace
+
+Result<std::unique_ptr<TeamHandle>> MakeTeamHandle(std::shared_ptr<Connection> connection,
+                                                   rpc::Model::Client& model,
+                                                   std::shared_ptr<const ModelProfile> profile,
+                                                   const TeamSettings& settings) {
+  return connection->Guarded("openTeam", [&]() -> Result<std::unique_ptr<TeamHandle>> {
+    auto request = model.openTeamRequest();
+    request.setName(settings.name);
+    auto options = request.initOptions();
+    FillTokens(settings.lead_in,
+               options.initLeadIn(static_cast<unsigned>(settings.lead_in.size())));
+    options.setLeastDeposits(settings.least_deposits);
+    auto response = connection->Await(request.send());
+    if (response.hasError()) return Fail(StatusOf(response.getError()));
+    if (!response.hasTeam()) return Fail(Internal("the daemon answered no team"));
+    return std::make_unique<TeamImpl>(connection, std::move(profile), response.getTeam());
+  });
+}
+
+}  // namespace kvcommons
