@@ -29,7 +29,7 @@ struct DaemonConfig {
   std::uint64_t max_staging_bytes = 0;
   std::uint64_t worker_threads = 0;
   std::uint64_t team_memory_bytes = 256ull << 20;  // that one tenant's teams may keep
-  double canary_kl_max = 0.25;  // nats
+  double canary_kl_max = 0.25;                     // nats
 };
 
 const std::vector<Setting>& DaemonSettings();

@@ -7,6 +7,7 @@
 #include <prometheus/text_serializer.h>
 
 #include <array>
+#include <map>
 #include <utility>
 
 #include "daemon/commit.h"
@@ -158,12 +159,27 @@ struct Metrics::Families {
       Counter("kvcommons_planned_rows_total", "Rows planned.", {{"kind", "moved"}});
   prometheus::Counter& canonical_rows =
       Counter("kvcommons_planned_rows_total", "Rows planned.", {{"kind", "canonical"}});
+  prometheus::Counter& anchored_rows =
+      Counter("kvcommons_planned_rows_total", "Rows planned.", {{"kind", "anchored"}});
   prometheus::Counter& computed_rows =
       Counter("kvcommons_planned_rows_total", "Rows planned.", {{"kind", "compute"}});
   prometheus::Counter& loaded =
       Counter("kvcommons_loaded_blocks_total", "Blocks read from disk for a plan.");
   prometheus::Histogram& plan_seconds =
       Histogram("kvcommons_plan_seconds", "Time to make a plan, loads from disk included.");
+  prometheus::Counter& team_reused = Counter(
+      "kvcommons_team_plans_total", "Plans of teams' prompts.", {{"contents", "corrected"}});
+  prometheus::Counter& team_exact =
+      Counter("kvcommons_team_plans_total", "Plans of teams' prompts.", {{"contents", "computed"}});
+  std::map<std::string_view, prometheus::Counter*> deposits = [this] {
+    std::map<std::string_view, prometheus::Counter*> counters;
+    for (const char* outcome :
+         {"learned", "known", "missing_base", "rows_gone", "pool_bound", "not_finite", "failed"}) {
+      counters[outcome] = &Counter("kvcommons_team_deposits_total", "Slots that taught, or not.",
+                                   {{"outcome", outcome}});
+    }
+    return counters;
+  }();
   prometheus::Counter& commits = Counter("kvcommons_commits_total", "Commits accepted.");
   prometheus::Counter& stored = Counter("kvcommons_stored_blocks_total", "Blocks stored.");
   prometheus::Counter& committed_bytes =
@@ -202,9 +218,21 @@ void Metrics::CountPlan(const PreparedPlan& plan, double took_us) {
   families_->exact_rows.Increment(plan.plan.exact_rows);
   families_->moved_rows.Increment(plan.plan.moved_rows);
   families_->canonical_rows.Increment(plan.plan.canonical_rows);
+  families_->anchored_rows.Increment(plan.plan.anchored_rows);
   families_->computed_rows.Increment(plan.plan.computed_rows);
   families_->loaded.Increment(plan.loaded_blocks);
   families_->plan_seconds.Observe(took_us / 1e6);
+}
+
+void Metrics::CountTeamPlan(bool reuses) {
+  (reuses ? families_->team_reused : families_->team_exact).Increment();
+}
+
+void Metrics::CountDeposit(std::string_view outcome) {
+  // A word that is no outcome would be a new series: it is counted as a failure.
+  const auto found = families_->deposits.find(outcome);
+  (found == families_->deposits.end() ? families_->deposits.at("failed") : found->second)
+      ->Increment();
 }
 
 void Metrics::CountCommit(const CommitReport& report, std::uint64_t bytes, double took_us) {

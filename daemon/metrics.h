@@ -9,6 +9,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "base/ids.h"
 #include "base/status.h"
@@ -33,6 +34,8 @@ class Metrics {
   void CountSession(int change);
   void CountLease(int change);
   void CountPlan(const PreparedPlan& plan, double took_us);
+  void CountTeamPlan(bool reuses);
+  void CountDeposit(std::string_view outcome);  // as the schema's TeamDeposit lists them
   void CountCommit(const CommitReport& report, std::uint64_t bytes, double took_us);
   void CountPrepared(RootKind kind, std::uint64_t prepare_us);
   void CountError(Code code);

@@ -194,8 +194,7 @@ void PlanMaker::Load(const std::vector<LeasedSpan>& spans) {
   std::vector<BlockKey> cold;
   std::unordered_set<BlockKey> seen;
   for (const LeasedSpan& part : spans) {
-    if (!part.is_stored() || missing_.contains(part.block) ||
-        !seen.insert(part.block).second) {
+    if (!part.is_stored() || missing_.contains(part.block) || !seen.insert(part.block).second) {
       continue;
     }
     if (auto pin = store_.PinIfInMemory(domain, part.block)) {

@@ -5,8 +5,9 @@
 // exact mode looks at nothing but the exact chain, and a composed plan names the variants that it
 // uses (I3); where a model cannot move rows, or a
 // document is not there, the plan is exact and says why (I12). A block that turns out to be missing
-// is planned without, a bounded number of times. Rows of a team's slots are cut but not made: whoever
-// asked for kTeam fills them in (team_plan.h). Thread safety: one thread at a time, any thread.
+// is planned without, a bounded number of times. Rows of a team's slots are cut but not made:
+// whoever asked for kTeam fills them in (team_plan.h). Thread safety: one thread at a time, any
+// thread.
 
 #pragma once
 

@@ -13,6 +13,7 @@
 #include "daemon/rpc_plan.h"
 #include "daemon/session_state.h"
 #include "daemon/stats.h"
+#include "daemon/team.h"
 #include "daemon/wire.h"
 
 namespace kvcommons {
@@ -105,8 +106,8 @@ class SessionServer final : public rpc::Session::Server {
         .Run([&shared, session, tenant = session_->tenant] {
           const bool whole = tenant.uid == shared.own_uid || tenant.uid == 0;
           return StatsJson(shared.store.GetStats(), shared.metrics, tenant,
-                           shared.quality.List(tenant.domain), session,
-                           shared.clock.WallUs() - shared.started_us,
+                           shared.quality.List(tenant.domain), *shared.teams.PoolOf(tenant.domain),
+                           session, shared.clock.WallUs() - shared.started_us,
                            whole ? &shared.config.data_dir : nullptr);
         })
         .then([context](std::string json) mutable {

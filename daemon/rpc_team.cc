@@ -112,7 +112,10 @@ class TeamCallServer final : public rpc::TeamCall::Server {
     if (call_->wanted.empty()) return kj::READY_NOW;
     return services()
         .workers.Run([&store = services().store, call = call_] { return Deposit(store, *call); })
-        .then([context](std::vector<TeamDeposit> deposits) mutable {
+        .then([this, context](std::vector<TeamDeposit> deposits) mutable {
+          for (const TeamDeposit& deposit : deposits) {
+            services().metrics.CountDeposit(deposit.outcome);
+          }
           auto slots = context.getResults().initSlots(static_cast<unsigned>(deposits.size()));
           for (unsigned i = 0; i < slots.size(); ++i) {
             slots[i].setSlot(static_cast<std::uint32_t>(deposits[i].slot));
@@ -223,6 +226,7 @@ class TeamServer final : public rpc::Team::Server {
         .then([this, context, start_ns, lease = std::move(*lease),
                record = std::move(*record)](Result<Planned> planned) mutable {
           if (!planned) return Refuse(context, planned.error());
+          services().metrics.CountTeamPlan(planned->plan.reuses);
           auto results = context.getResults();
           WriteTeamPlan(planned->plan, results.initTeam());
           results.setPlan(MakePlanCapability(std::move(lease), std::move(planned->plan.prepared),

@@ -4,9 +4,38 @@
 
 namespace kvcommons {
 
+namespace {
+
+// What the tenant's teams keep: each mean is of one reader and slot.
+void WriteTeams(const TeamPool& pool, nlohmann::ordered_json& json) {
+  const TeamPool::Totals totals = pool.GetTotals();
+  json["means"] = totals.means;
+  json["bytes"] = totals.bytes;
+  json["limit_bytes"] = totals.limit_bytes;
+  json["evicted"] = totals.evicted;
+  json["list"] = nlohmann::ordered_json::array();
+  for (const TeamPool::Row& row : pool.List()) {
+    if (json["list"].size() >= kMaxListedMeans) break;
+    nlohmann::ordered_json mean;
+    mean["team"] = row.mean->team;
+    mean["agent"] = row.mean->agent;
+    mean["slot"] = row.mean->slot;
+    mean["of"] = row.mean->of_answers ? "answers" : "texts";
+    mean["model"] = row.mean->fingerprint.ToHex();
+    mean["deposits"] = row.mean->deposits;
+    mean["rows"] = row.mean->rows();
+    mean["bytes"] = row.mean->bytes;
+    mean["uses"] = row.uses;
+    json["list"].push_back(std::move(mean));
+  }
+}
+
+}  // namespace
+
 std::string StatsJson(const Store::Stats& store, const Metrics& metrics, const Tenant& tenant,
-                      const std::vector<QualityGate::Row>& quality, const SessionStats& session,
-                      std::int64_t uptime_us, const std::string* data_dir) {
+                      const std::vector<QualityGate::Row>& quality, const TeamPool& teams,
+                      const SessionStats& session, std::int64_t uptime_us,
+                      const std::string* data_dir) {
   nlohmann::ordered_json json;
   json["tenant"]["name"] = tenant.name;
   Store::DomainStats own;
@@ -17,6 +46,7 @@ std::string StatsJson(const Store::Stats& store, const Metrics& metrics, const T
   json["tenant"]["disk_bytes"] = own.disk_bytes;
   json["tenant"]["quota_bytes"] = own.quota_bytes;
   json["tenant"]["blocks"] = own.blocks;
+  WriteTeams(teams, json["tenant"]["teams"]);
   json["session"]["leases"] = session.leases;
   json["session"]["models"] = session.models;
   json["session"]["staging_bytes"] = session.staging_bytes;

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "daemon/metrics.h"
+#include "daemon/team_pool.h"
 #include "daemon/tenant.h"
 #include "store/store.h"
 
@@ -20,9 +21,12 @@ struct SessionStats {
   std::uint64_t staging_bytes = 0;
 };
 
+inline constexpr std::size_t kMaxListedMeans = 1000;
+
 // `data_dir`: null for a tenant that sees its own figures only.
 std::string StatsJson(const Store::Stats& store, const Metrics& metrics, const Tenant& tenant,
-                      const std::vector<QualityGate::Row>& quality, const SessionStats& session,
-                      std::int64_t uptime_us, const std::string* data_dir);
+                      const std::vector<QualityGate::Row>& quality, const TeamPool& teams,
+                      const SessionStats& session, std::int64_t uptime_us,
+                      const std::string* data_dir);
 
 }  // namespace kvcommons

@@ -90,8 +90,8 @@ class TeamRegistry {
   // Blocks on the disk at a tenant's first. kExhausted: the tenant has kMaxTeamsOfDomain in use.
   Result<std::shared_ptr<Team>> Open(const std::shared_ptr<const OpenedModel>& model,
                                      const std::string& name) EXCLUDES(mutex_);
-  // What the tenant's teams hold; zeros before its first team.
-  TeamPool::Totals TotalsOf(const DomainId& domain) { return pools_.Open(domain)->GetTotals(); }
+  // What the tenant's teams learned. Blocks on the disk the first time.
+  std::shared_ptr<TeamPool> PoolOf(const DomainId& domain) { return pools_.Open(domain); }
 
  private:
   TeamPools pools_;

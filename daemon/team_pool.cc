@@ -257,19 +257,24 @@ Result<TeamPool::Learned> TeamPool::Learn(const TeamLesson& lesson) {
   return Learned::kLearned;
 }
 
-std::vector<TeamPool::Row> TeamPool::List(const Fingerprint& fingerprint,
-                                          const std::string& team) const {
+std::vector<TeamPool::Row> TeamPool::List() const {
   std::vector<Row> rows;
   {
     MutexLock lock(mutex_);
-    for (const auto& [key, entry] : means_) {
-      if (entry.mean->fingerprint != fingerprint || entry.mean->team != team) continue;
-      rows.push_back({entry.mean, entry.uses});
-    }
+    for (const auto& [key, entry] : means_) rows.push_back({entry.mean, entry.uses});
   }
   std::sort(rows.begin(), rows.end(), [](const Row& a, const Row& b) {
-    return std::tie(a.mean->agent, a.mean->slot, a.mean->key) <
-           std::tie(b.mean->agent, b.mean->slot, b.mean->key);
+    return std::tie(a.mean->team, a.mean->agent, a.mean->slot, a.mean->key) <
+           std::tie(b.mean->team, b.mean->agent, b.mean->slot, b.mean->key);
+  });
+  return rows;
+}
+
+std::vector<TeamPool::Row> TeamPool::List(const Fingerprint& fingerprint,
+                                          const std::string& team) const {
+  std::vector<Row> rows = List();
+  std::erase_if(rows, [&](const Row& row) {
+    return row.mean->fingerprint != fingerprint || row.mean->team != team;
   });
   return rows;
 }

@@ -61,7 +61,9 @@ class TeamPool {
     MeanPtr mean;
     std::uint64_t uses = 0;
   };
-  // Of that team and model, by agent and slot.
+  // By team, agent and slot.
+  std::vector<Row> List() const EXCLUDES(mutex_);
+  // Of that team and model.
   std::vector<Row> List(const Fingerprint& fingerprint, const std::string& team) const
       EXCLUDES(mutex_);
   struct Totals {

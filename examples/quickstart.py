@@ -1,9 +1,11 @@
 """The quickstart's story: build, model, daemon, three real edits of a real document, SIGKILL, restart; then
-questions over the same four documents in another order each time.
+questions over the same four documents in another order each time; then four agents that read the same questions
+and each other's answers.
 
 Started by examples/quickstart, which installs the packages first. Only the standard library is used.
 """
 import argparse
+import gzip
 import json
 import os
 import re
@@ -18,6 +20,8 @@ BIN = os.path.join(ROOT, "build", "release", "bin")
 VERSIONS = [os.path.join(ROOT, "examples", "quickstart_data", f"pep-0604.{i}.rst") for i in range(4)]
 DATA = os.path.join(ROOT, "examples", "quickstart_data")
 DOCUMENTS = [os.path.join(DATA, "documents", f"{name}.txt") for name in ("bakery", "ferry", "library", "observatory")]
+TEAM = os.path.join(ROOT, "examples", "team_of_four.toml")
+LEARNED_FROM, MEASURED = 5, 3  # questions of the team
 EDITS = ["a sentence is corrected", "an author is added", "one letter is removed"]
 
 
@@ -134,6 +138,38 @@ def library(model, daemon, threads, progress):
     return {"prepared": prepared, "questions": questions}
 
 
+def team_questions(folder):
+    """Real questions where there are some, our own otherwise: a file of them, and where they come from."""
+    real = os.path.join(os.environ.get("KVCOMMONS_DATA", ""), "agents-questions", "gsm8k_test.jsonl.gz")
+    if not os.path.exists(real):
+        return os.path.join(DATA, "team_questions.jsonl"), "of our own"
+    path = os.path.join(folder, "questions.jsonl")
+    with gzip.open(real, "rt") as source, open(path, "w") as file:
+        file.writelines(line for line, _ in zip(source, range(LEARNED_FROM + MEASURED)))
+    return path, "of GSM8K"
+
+
+def team(model, daemon, threads, progress):
+    """Four agents at questions; the first questions teach how each agent's context changes what it reads."""
+    progress.show("four agents at the same questions", 0.5)
+    questions, source = team_questions(daemon.folder)
+    report = engine(model, daemon, threads, "team", "--graph", TEAM, "--cases", questions, "--warm",
+                    str(LEARNED_FROM), "--cases-max", str(MEASURED), "--least-deposits", "2", "--compare",
+                    "--answer-tokens", "40")
+    report["source"] = source
+    progress.done(f"four agents at {LEARNED_FROM + MEASURED} questions")
+    return report
+
+
+def agent_row(row):
+    def number(field, form):
+        return format(row[field], form) if field in row else "-"
+    gain = row["ttft_dense_ms"] / row["ttft_ms"]
+    return (f"{row['agent']:<14} {row['mode']:<9} {row['reason']:<13} {row['hits']:>3}/{row['calls']:<3} "
+            f"{number('ttft_dense_ms', '7.0f'):>7} {number('ttft_exact_ms', '7.0f'):>7} {row['ttft_ms']:>7.0f} "
+            f"{gain:>6.1f}x {100 * row['charged']:>6.1f} % {row['kl']:>9.1e} {row['top1']:>6.2f}")
+
+
 def row(name, result):
     t, ms = result["tokens"], result["ttft_ms"]
     return (f"{name:<26} {t['total']:>6} {t['exact']:>6} {t['moved']:>6} {t['computed']:>6} "
@@ -177,6 +213,7 @@ def main():
         after_restart["ready_after_s"] = back
         progress.done("the last edit undone: its rows came from disk")
         composed = library(model, daemon, args.threads, progress)
+        agents = team(model, daemon, args.threads, progress)
     finally:
         daemon.stop()
         if args.keep:
@@ -207,11 +244,22 @@ def main():
         print(question_row(result))
     print("comp.: documents from the daemon, some rows computed again (charged: their share, with looking for them), the")
     print("others corrected by what those measured. An exact prefix would reuse none of them. They were prepared once, in")
-    print(f"{composed['prepared']['took_ms'] / 1e3:.0f} s. The longer the prompt, the larger the gain. {seconds} s in all.")
+    print(f"{composed['prepared']['took_ms'] / 1e3:.0f} s. The longer the prompt, the larger the gain.")
+    print()
+    print(f"Four agents at {MEASURED} questions {agents['source']}, after {LEARNED_FROM} to learn from. Each reads the question and the "
+          "answers before it.")
+    print(f"{'agent':<14} {'mode':<9} {'why':<13} {'reused':<7} {'dense':>7} {'prefix':>7} {'TTFT':>7} {'gain':>7} "
+          f"{'charged':>8} {'KL':>9} {'top-1':>6}")
+    for one in agents["agents"]:
+        print(agent_row(one))
+    print("dense: everything computed. prefix: an exact prefix cache. TTFT: contents from the daemon, corrected for this agent")
+    print("by what earlier questions taught; the text between them computed (charged: rows computed of those behind the first")
+    print("text). A longer content than enough earlier ones is computed, and taught from. The first agent also waits for the")
+    print(f"question's own rows, once: {agents['agents'][0]['base_ms']:.0f} ms. {seconds} s in all.")
     if args.json:
         with open(args.json, "w") as file:
             json.dump({"edits": results, "after_restart": after_restart, "library": composed,
-                       "seconds_total": seconds}, file, indent=2)
+                       "team": agents, "seconds_total": seconds}, file, indent=2)
             file.write("\n")
 
 

@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "agents/engine/plan_rows.h"
+
 namespace kvcommons {
 
 Result<PrefillReport> EditSession::Prefill(std::span<const TokenId> prompt,
@@ -49,34 +51,13 @@ Result<PrefillReport> EditSession::Prefill(std::span<const TokenId> prompt,
 
 Status EditSession::CarryOut(std::span<const TokenId> prompt, PlanHandle& plan,
                              PrefillReport& report) {
-  std::vector<PlaceSpan> reused;
-  std::vector<TokenRun> runs;
-  for (const PlannedSpan& span : plan.spans) {
-    if (span.block == nullptr) {
-      runs.push_back({span.begin, span.end});
-      continue;
-    }
-    PlaceSpan place;
-    place.begin = span.begin;
-    place.count = static_cast<std::uint32_t>(span.end - span.begin);
-    place.delta = span.delta;
-    place.block = span.block;
-    place.block_tokens = span.block_tokens;
-    place.first_row = span.first_row;
-    reused.push_back(place);
-  }
-
+  const PlanRows rows = RowsOf(plan);
   const std::int64_t place_ns = clock_.NowNs();
-  if (!reused.empty()) {
-    KVC_RETURN_IF_ERROR(engine_.Place(reused));
-    // Bytes of a slab whose lease is gone may be another block's: what was copied is not to be
-    // trusted.
-    if (!plan.StillHeld()) return Unavailable("the lease was lost during the copy");
-  }
+  KVC_RETURN_IF_ERROR(PlacePlan(engine_, plan, rows.places));
   report.place_ms = MsSince(place_ns);
 
   const std::int64_t compute_ns = clock_.NowNs();
-  KVC_RETURN_IF_ERROR(engine_.Run(prompt, runs));
+  KVC_RETURN_IF_ERROR(engine_.Run(prompt, rows.runs));
   report.compute_ms = MsSince(compute_ns);
 
   report.exact = plan.exact_rows;

@@ -12,6 +12,7 @@
 #include "agents/rag/library_command.h"
 #include "agents/rag/rag_command.h"
 #include "agents/rag/rag_daemon_command.h"
+#include "agents/team/team_bench_command.h"
 #include "agents/team/team_command.h"
 
 namespace {
@@ -185,6 +186,7 @@ void AddBenchEdits(Program& program, CLI::App& bench) {
 }
 
 void AddBenchFidelity(Program& program, CLI::App& bench);
+void AddBenchTeam(Program& program, CLI::App& bench);
 
 void AddBench(Program& program) {
   CLI::App* bench = program.app.add_subcommand("bench", "Measures, beside the bound.");
@@ -205,6 +207,7 @@ void AddBench(Program& program) {
   });
   AddBenchEdits(program, *bench);
   AddBenchFidelity(program, *bench);
+  AddBenchTeam(program, *bench);
 }
 
 void AddPromptOptions(CLI::App* command, kvcommons::PromptText& prompt) {
@@ -383,42 +386,86 @@ void AddLibrary(Program& program) {
   });
 }
 
-void AddTeam(Program& program) {
-  CLI::App* command = AddCommand(program, program.app, "team",
-                                 "Agents that read the same contents, every way of reusing their "
-                                 "KV beside dense prefill.");
-  AddEngineOptions(program, command);
-  AddJson(program, command);
-  auto team = std::make_shared<kvcommons::TeamOptions>();
-  command->add_option("--graph", team->graph_path, "TOML file of the team")->required();
+// What both commands of a team take.
+void AddTeamCases(CLI::App* command, kvcommons::TeamCaseOptions& cases, std::string& graph_path,
+                  const std::string& warm) {
+  command->add_option("--graph", graph_path, "TOML file of the team")->required();
   command
-      ->add_option("--cases", team->cases_path,
+      ->add_option("--cases", cases.cases_path,
                    R"(JSON lines {"id"?, field: text} with the fields that prompts name; -: )"
                    "standard input")
       ->required();
   const CLI::Range count(0U, 1U << 20);
-  command->add_option("--first", team->first_case, "the first case that is read")
+  command->add_option("--first", cases.first_case, "the first case that is read")
       ->capture_default_str()
       ->check(count);
-  command->add_option("--cases-max", team->cases_max, "at most this many are measured")
+  command->add_option("--cases-max", cases.cases_max, "at most this many are measured")
       ->check(CLI::Range(1U, 1U << 20));
-  command
-      ->add_option("--warm", team->warm_cases,
-                   "cases before those, prefilled densely; offsets are learned from all cases")
+  command->add_option("--warm", cases.warm_cases, warm)->capture_default_str()->check(count);
+  command->add_option("--samples", cases.samples_path, "add every case to FILE as a JSON line")
+      ->type_name("FILE");
+}
+
+void AddTeamComparison(CLI::App* command, std::string& chat, std::uint32_t& forced_tokens) {
+  command->add_option("--chat", chat, "chat format: auto (the model's), plain, or its name")
+      ->capture_default_str();
+  command->add_option("--max-tokens", forced_tokens, "tokens to compare on")
       ->capture_default_str()
-      ->check(count);
+      ->check(CLI::Range(1, 1024));
+}
+
+void AddTeam(Program& program) {
+  CLI::App* command = AddCommand(program, program.app, "team",
+                                 "Agents that read the same contents, each prefilled once and "
+                                 "corrected for every reader by what earlier ones taught.");
+  AddEngineOptions(program, command);
+  AddDaemon(program, command);
+  AddJson(program, command);
+  auto team = std::make_shared<kvcommons::TeamOptions>();
+  AddTeamCases(command, team->cases, team->graph_path,
+               "cases before those, answered but not measured");
+  command
+      ->add_option("--mode", team->mode,
+                   "dense, exact, rotate or mean+seg; +b4 behind the last two: the first 4 rows of "
+                   "every content are computed")
+      ->capture_default_str();
+  command->add_flag("--compare", team->compare,
+                    "beside dense prefill and an exact prefix cache: times, KL, top-1");
+  command
+      ->add_option("--answer-tokens", team->answer_tokens,
+                   "of an answer at most, whatever the graph says; 0: as it says")
+      ->capture_default_str()
+      ->check(CLI::Range(0U, 1U << 16));
+  command->add_option("--team", team->team, "name of the team; default: the graph's");
+  command
+      ->add_option("--least-deposits", team->least_deposits,
+                   "contents that a mean must be of before it corrects others")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 64));
+  AddTeamComparison(command, team->chat, team->forced_tokens);
+  command->add_flag("--held", team->held_only, "store in memory only, do not wait for the disk");
+  command->callback([&program, team] {
+    program.action = [&program, team] { return kvcommons::RunTeamCommand(program.common, *team); };
+  });
+}
+
+void AddBenchTeam(Program& program, CLI::App& bench) {
+  CLI::App* command = AddCommand(program, bench, "team",
+                                 "Every way of reusing a team's contents beside dense prefill, in "
+                                 "one process.");
+  AddEngineOptions(program, command);
+  AddJson(program, command);
+  auto team = std::make_shared<kvcommons::TeamBenchOptions>();
+  AddTeamCases(command, team->cases, team->graph_path,
+               "cases before those, prefilled densely; offsets are learned from all cases");
   command
       ->add_option(
-          "--mode,--modes", team->modes,
+          "--modes", team->modes,
           "dense, exact, rotate, mean+seg, C+seg, C; +b4 behind the last four: the first 4 "
           "rows of every content are computed")
       ->delimiter(',')
       ->capture_default_str();
-  command->add_option("--chat", team->chat, "chat format: auto (the model's), plain, or its name")
-      ->capture_default_str();
-  command->add_option("--max-tokens", team->forced_tokens, "tokens to compare on")
-      ->capture_default_str()
-      ->check(CLI::Range(1, 1024));
+  AddTeamComparison(command, team->chat, team->forced_tokens);
   command->add_option("--gamma", team->gamma, "of the gate, which is asked and decides nothing yet")
       ->capture_default_str()
       ->check(CLI::Range(0.0, 1.0));
@@ -427,10 +474,8 @@ void AddTeam(Program& program) {
       ->capture_default_str()
       ->check(CLI::Range(std::uint64_t{1} << 20, std::uint64_t{1} << 40));
   command->add_option("--seed", team->seed, "of intervals")->capture_default_str();
-  command->add_option("--samples", team->samples_path, "add every case to FILE as a JSON line")
-      ->type_name("FILE");
   command->callback([&program, team] {
-    program.action = [&program, team] { return kvcommons::RunTeamCommand(program.common, *team); };
+    program.action = [&program, team] { return kvcommons::RunTeamBench(program.common, *team); };
   });
 }
 

@@ -1,13 +1,11 @@
-#include "agents/team/team_command.h"
+#include "agents/team/team_bench_command.h"
 
 #include <algorithm>
 #include <cstdio>
-#include <fstream>
-#include <iostream>
 #include <map>
 #include <nlohmann/json.hpp>
 
-#include "agents/engine/json_lines.h"
+#include "agents/team/team_cases.h"
 #include "agents/team/team_compare.h"
 #include "agents/team/team_report.h"
 
@@ -15,30 +13,7 @@ namespace kvcommons {
 namespace {
 
 using Json = nlohmann::json;
-constexpr const char* kName = "team";
-
-struct TeamCase {
-  std::string id;
-  std::map<std::string, std::string> fields;  // those that are texts
-};
-
-// The next line of the cases; nothing: there is none.
-Result<std::optional<TeamCase>> NextCase(JsonLines& lines) {
-  const auto json = lines.Next();
-  if (!json) return Fail(json.error());
-  if (!*json) return std::nullopt;
-  if (!(**json).is_object()) {
-    return Fail(InvalidArgument("line " + std::to_string(lines.line()) + " is no JSON object"));
-  }
-  auto id = IdOfCase(**json, lines.line());
-  if (!id) return Fail(id.error());
-  TeamCase one;
-  one.id = std::move(*id);
-  for (const auto& [key, value] : (**json).items()) {
-    if (key != "id" && value.is_string()) one.fields[key] = value.get<std::string>();
-  }
-  return one;
-}
+constexpr const char* kName = "bench team";
 
 Result<std::vector<TeamMode>> ModesOf(const std::vector<std::string>& names) {
   std::vector<TeamMode> modes;
@@ -55,12 +30,10 @@ Result<std::vector<TeamMode>> ModesOf(const std::vector<std::string>& names) {
 
 struct Measured {
   std::string team;
-  std::vector<Json> lines;
-  std::size_t refused = 0;
+  MeasuredCases cases;
 };
 
-Status Measure(const CommonOptions& options, const TeamOptions& team, std::istream& input,
-               Measured* measured) {
+Status Measure(const CommonOptions& options, const TeamBenchOptions& team, Measured* measured) {
   const auto graph = ReadTeamGraph(team.graph_path);
   if (!graph) return graph.error();
   measured->team = graph->name;
@@ -82,64 +55,31 @@ Status Measure(const CommonOptions& options, const TeamOptions& team, std::istre
   if (!session) return session.error();
   TeamCompare runner(**engine, *graph, **session, std::move(compare));
 
-  JsonLines cases(input);
-  std::uint32_t index = 0, filled = 0;
-  while (measured->lines.size() < team.cases_max) {
-    const auto one = NextCase(cases);
-    if (!one) return one.error();
-    if (!*one) break;
-    if (index++ < team.first_case) continue;
-    const bool is_warm = filled < team.warm_cases;
-    auto line = runner.Run((*one)->id, (*one)->fields, !is_warm);
-    if (!line && line.error().code() == Code::kInvalidArgument) {
-      std::fprintf(stderr, "left out: %s\n", line.error().message().c_str());
-      ++measured->refused;
-      continue;
-    }
-    if (!line) return line.error();
-    std::fprintf(stderr, "%s %s\n", is_warm ? "filled by" : "measured", (*one)->id.c_str());
-    for (const Json& agent : (*line)["agents"]) {
-      if (!agent.contains("deposit")) continue;
-      std::fprintf(stderr, "not kept as an anchor: %s\n",
-                   agent["deposit"].get<std::string>().c_str());
-    }
-    if (!team.samples_path.empty()) KVC_RETURN_IF_ERROR(AppendJsonLine(team.samples_path, *line));
-    if (is_warm) {
-      ++filled;
-    } else {
-      measured->lines.push_back(std::move(*line));
-    }
-  }
-  if (!measured->lines.empty()) return Status();
-  return NotFound("no case is left to measure: " + std::to_string(index) + " were read, of which " +
-                  std::to_string(std::min(index, team.first_case)) +
-                  " are passed over (--first), " + std::to_string(measured->refused) +
-                  " were left out and " + std::to_string(filled) + " fill the memory (--warm)");
+  return RunTeamCases(
+      team.cases,
+      [&runner](const std::string& id, const std::map<std::string, std::string>& fields,
+                bool is_measured) { return runner.Run(id, fields, is_measured); },
+      &measured->cases);
 }
 
 }  // namespace
 
-int RunTeamCommand(const CommonOptions& options, const TeamOptions& team) {
-  std::ifstream file;
-  if (team.cases_path != "-") {
-    file.open(team.cases_path);
-    if (!file) return FailCommand(kName, InvalidArgument("cannot read " + team.cases_path));
-  }
+int RunTeamBench(const CommonOptions& options, const TeamBenchOptions& team) {
   Measured measured;
-  const Status status = Measure(options, team, team.cases_path == "-" ? std::cin : file, &measured);
-  if (measured.lines.empty()) return FailCommand(kName, status);
-  const Json rows = TeamRowsOf(measured.lines, team.seed);
+  const Status status = Measure(options, team, &measured);
+  if (measured.cases.lines.empty()) return FailCommand(kName, status);
+  const Json rows = TeamRowsOf(measured.cases.lines, team.seed);
   if (options.json_path != "-") std::fputs(TeamTable(rows).c_str(), stdout);
   if (!options.json_path.empty()) {
-    const Json& last = measured.lines.back();
+    const Json& last = measured.cases.lines.back();
     const Json report = {{"team", measured.team},
                          {"agents", rows},
                          {"gamma", team.gamma},
                          {"pool_bytes", last["anchor_bytes"]},
                          {"pool_bytes_max", team.pool_bytes},
                          {"mean_bytes", last["mean_bytes"]},
-                         {"cases", measured.lines.size()},
-                         {"refused", measured.refused}};
+                         {"cases", measured.cases.lines.size()},
+                         {"refused", measured.cases.refused}};
     const Status written = WriteJson(options.json_path, report);
     if (!written.ok()) return FailCommand(kName, written);
   }

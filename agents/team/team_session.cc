@@ -10,10 +10,6 @@
 namespace kvcommons {
 namespace {
 
-// What stands before a text whose own rows are computed: it takes the attention that the first rows
-// of any text draw, and warms up the next ones (specs: KVCOMM §3.4).
-constexpr std::string_view kLeadIn = "The task is:\n\n";
-
 // Spans without rows are left out.
 void AddSpan(std::vector<PlaceSpan>& spans, const TeamRows& rows, Position begin,
              std::uint32_t first, std::uint32_t end) {
@@ -41,14 +37,9 @@ Result<std::unique_ptr<TeamSession>> TeamSession::Create(Engine& engine, const T
         Unsupported("keys of this model cannot be moved: " + engine.profile().omega_refusal));
   }
   std::unique_ptr<TeamSession> session(new TeamSession(engine, options));
-  const auto frame = engine.FormatChat(chat, std::nullopt);
-  if (!frame) return Fail(frame.error());
-  auto opening = engine.Tokenize(frame->before, true);
-  if (!opening) return Fail(opening.error());
-  auto lead = engine.Tokenize(kLeadIn, false);
-  if (!lead) return Fail(lead.error());
-  session->lead_in_.tokens = BehindPromptBegin(engine.PromptBegin(), *opening);
-  session->lead_in_.tokens.insert(session->lead_in_.tokens.end(), lead->begin(), lead->end());
+  auto lead_in = TeamLeadIn(engine, chat);
+  if (!lead_in) return Fail(lead_in.error());
+  session->lead_in_.tokens = std::move(*lead_in);
   const auto prefill = [&](std::span<const TokenId> tokens) -> Result<TeamRows> {
     engine.Clear();
     KVC_FAIL_IF_ERROR(engine.RunRest(tokens));

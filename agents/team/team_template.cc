@@ -73,4 +73,16 @@ Result<TeamTemplate> MakeTeamTemplate(const Engine& engine, const TeamAgent& age
   return shape;
 }
 
+Result<std::vector<TokenId>> TeamLeadIn(const Engine& engine, const std::string& chat) {
+  const auto frame = engine.FormatChat(chat, std::nullopt);
+  if (!frame) return Fail(frame.error());
+  const auto opening = engine.Tokenize(frame->before, true);
+  if (!opening) return Fail(opening.error());
+  const auto lead = engine.Tokenize("The task is:\n\n", false);
+  if (!lead) return Fail(lead.error());
+  std::vector<TokenId> tokens = BehindPromptBegin(engine.PromptBegin(), *opening);
+  tokens.insert(tokens.end(), lead->begin(), lead->end());
+  return tokens;
+}
+
 }  // namespace kvcommons

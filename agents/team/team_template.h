@@ -31,4 +31,8 @@ struct TeamTemplate {
 Result<TeamTemplate> MakeTeamTemplate(const Engine& engine, const TeamAgent& agent,
                                       const std::string& chat);
 
+// What stands before a text whose own rows are computed: it takes the attention that the first rows
+// of any text draw, and warms up the next ones (specs: KVCOMM §3.4).
+Result<std::vector<TokenId>> TeamLeadIn(const Engine& engine, const std::string& chat);
+
 }  // namespace kvcommons

@@ -14,12 +14,12 @@
 #include <iterator>
 #include <nlohmann/json.hpp>
 
-#include "agents/engine/convert.h"
 #include "agents/engine/fidelity.h"
 #include "agents/rag/library_worker.h"
 #include "agents/rag/rag_session.h"
 #include "base/clock.h"
 #include "tests/integration/daemon_process.h"
+#include "tests/integration/fp32_engine.h"
 
 namespace kvcommons {
 namespace {
@@ -27,42 +27,8 @@ namespace {
 using ::testing::HasSubstr;
 using Tokens = std::vector<TokenId>;
 
-constexpr std::uint32_t kContextTokens = 1024;
+constexpr std::uint32_t kContextTokens = kTestContextTokens;
 constexpr std::uint32_t kSystem = 1U << static_cast<unsigned>(RootKind::kSystem);
-
-std::string ModelPath() {
-  const char* const model = std::getenv("KVCOMMONS_MODEL");
-  return model == nullptr ? "" : model;
-}
-
-// One engine for all tests: fp32 weights and rows, since a 4-bit engine's own noise over passes of
-// different sizes (KL 1e-3) would hide what is tested. Never destroyed: at exit ggml's own statics
-// are gone before ours.
-Engine& SharedEngine() {
-  static Engine* const engine = [] {
-    const std::string path = (std::filesystem::temp_directory_path() /
-                              ("kvcommons-rag-test-" + std::to_string(getpid()) + ".gguf"))
-                                 .string();
-    const Status converted = ConvertWeights(ModelPath(), path, WeightType::kFp32);
-    EXPECT_TRUE(converted.ok()) << converted.ToString();
-    EngineOptions options;
-    options.model_path = path;
-    options.context_tokens = kContextTokens;
-    options.ubatch_tokens = kContextTokens;
-    options.kv_type = ElementType::kFp32;
-    options.flash = FlashAttention::kOff;  // It computes in fp16.
-    options.measure_costs = false;
-    std::unique_ptr<Engine> opened = Engine::Open(options).value();
-    std::filesystem::remove(path);  // It stays mapped.
-    return opened.release();
-  }();
-  return *engine;
-}
-
-const GateReport& SharedGate() {
-  static const GateReport gate = SharedEngine().RunGate().value();
-  return gate;
-}
 
 // In this order: what is made from the client goes before it.
 struct Session {
@@ -122,8 +88,8 @@ struct Prompt {
 class RagTest : public testing::Test {
  protected:
   void SetUp() override {
-    if (ModelPath().empty()) GTEST_SKIP() << "KVCOMMONS_MODEL names no model";
-    engine_ = &SharedEngine();
+    if (TestModelPath().empty()) GTEST_SKIP() << "KVCOMMONS_MODEL names no model";
+    engine_ = &Fp32Engine();
     std::ifstream file(KVCOMMONS_QUICKSTART_DATA "/pep-0604.0.rst");
     const std::string text((std::istreambuf_iterator<char>(file)),
                            std::istreambuf_iterator<char>());
@@ -158,7 +124,7 @@ class RagTest : public testing::Test {
     prefaces.neutral = {Part(500, 60), Part(560, 60), Part(620, 60)};
     Session session;
     session.client = daemon_->Connect().value();
-    session.model = session.client->OpenModel(profile, SharedGate()).value();
+    session.model = session.client->OpenModel(profile, Fp32Gate()).value();
     session.library = session.model->OpenLibrary(prefaces).value();
     session.rag =
         std::make_unique<RagSession>(*engine_, session.model.get(), session.library.get(), clock_);

@@ -1,0 +1,188 @@
+#include "agents/team/daemon_team.h"
+
+#include <algorithm>
+
+#include "agents/engine/elapsed.h"
+#include "agents/engine/plan_rows.h"
+
+namespace kvcommons {
+
+TeamContentUpload::RowWriter EngineRows(Engine& engine, Position begin) {
+  return [&engine, begin](Position first, std::uint32_t count, std::byte* destination) {
+    return engine.ReadRows(begin + first, count, destination);
+  };
+}
+
+Result<std::unique_ptr<DaemonTeam>> DaemonTeam::Open(Engine& engine, ModelHandle& model,
+                                                     const TeamGraph& graph,
+                                                     const Options& options) {
+  std::unique_ptr<DaemonTeam> made(new DaemonTeam(engine, model));
+  auto lead_in = TeamLeadIn(engine, options.chat);
+  if (!lead_in) return Fail(lead_in.error());
+  made->lead_in_ = std::move(*lead_in);
+  TeamSettings settings;
+  settings.name = options.name.empty() ? graph.name : options.name;
+  settings.lead_in = made->lead_in_;
+  settings.least_deposits = options.least_deposits;
+  auto team = model.OpenTeam(settings);
+  if (!team) return Fail(team.error());
+  made->team_ = std::move(*team);
+  for (const TeamAgent& agent : graph.agents) {
+    const auto named = [&agent](const Status& status) {
+      return Fail(Status(status.code(), "agent '" + agent.name + "': " + status.message()));
+    };
+    auto shape = MakeTeamTemplate(engine, agent, options.chat);
+    if (!shape) return named(shape.error());
+    const auto version = made->team_->PutTemplate({agent.name, shape->segments, shape->slots});
+    if (!version) return named(version.error());
+    made->templates_.push_back(std::move(*shape));
+    made->versions_.push_back(*version);
+  }
+  return made;
+}
+
+Result<DaemonContent> DaemonTeam::FromText(std::span<const TokenId> tokens) {
+  const std::int64_t start_ns = clock_.NowNs();
+  auto reply = team_->PutText(tokens);
+  if (!reply) return Fail(reply.error());
+  DaemonContent content;
+  content.tokens.assign(tokens.begin(), tokens.end());
+  if (reply->upload == nullptr) return content;
+  // The lead-in is an exact chain like any other: held after the first text.
+  std::vector<TokenId> prompt = lead_in_;
+  prompt.insert(prompt.end(), tokens.begin(), tokens.end());
+  PlanRequest request;
+  request.tokens = prompt;
+  request.policy = Policy::kExact;
+  request.store_tokens = static_cast<std::uint32_t>(lead_in_.size());
+  request.costs = engine_.costs();
+  const auto plan = model_.Plan(request);
+  if (!plan) return Fail(plan.error());
+  const PlanRows rows = RowsOf(**plan);
+  engine_.Clear();
+  KVC_FAIL_IF_ERROR(PlacePlan(engine_, **plan, rows.places));
+  KVC_FAIL_IF_ERROR(engine_.Run(prompt, rows.runs));
+  const auto begin = static_cast<Position>(lead_in_.size());
+  const auto stored = reply->upload->Commit(EngineRows(engine_, begin), UploadAck::kHeld);
+  if (!stored) return Fail(stored.error());
+  const auto committed = (*plan)->Commit(EngineRows(engine_, 0), UploadAck::kHeld);
+  if (!committed) return Fail(committed.error());
+  content.base_ms = MsSince(clock_, start_ns);
+  return content;
+}
+
+Result<DaemonCall> DaemonTeam::Prefill(std::size_t agent,
+                                       std::span<const DaemonContent* const> contents,
+                                       const TeamMode& mode) {
+  const TeamTemplate& shape = templates_[agent];
+  if (contents.size() != shape.slots.size()) {
+    return Fail(InvalidArgument("contents are " + std::to_string(contents.size()) + "; agent '" +
+                                shape.agent + "' has " + std::to_string(shape.slots.size()) +
+                                " slots"));
+  }
+  DaemonCall call;
+  TeamPlanAsk ask;
+  ask.version = versions_[agent];
+  std::vector<std::span<const TokenId>> tokens;
+  for (const DaemonContent* content : contents) {
+    tokens.emplace_back(content->tokens);
+    ask.contents.push_back({content->tokens, content->is_answer, content->id});
+  }
+  call.prompt = shape.Fill(tokens);
+  if (call.prompt.size() >= engine_.context_tokens()) {
+    return Fail(InvalidArgument("agent '" + shape.agent + "': the prompt has " +
+                                std::to_string(call.prompt.size()) + " tokens; the context has " +
+                                std::to_string(engine_.context_tokens())));
+  }
+  engine_.Clear();
+  const std::int64_t start_ns = clock_.NowNs();
+  call.mode = "dense";
+  call.reason = "asked_dense";
+  if (mode.reuses || mode.exact_prefix) {
+    ask.corrects = mode.slots == SlotCorrection::kMean;
+    ask.exact = !mode.reuses;
+    ask.first_rows = mode.first_rows;
+    ask.store_tokens = static_cast<std::uint32_t>(call.prompt.size());
+    ask.costs = engine_.costs();
+    auto handle = team_->Plan(ask);
+    call.plan_ms = MsSince(clock_, start_ns);
+    if (handle) {
+      call.handle = std::move(*handle);
+      call.reason = call.handle->reason;
+      call.mode = call.handle->reuses ? mode.name : "exact";
+      if (const Status status = CarryOut(call); !status.ok()) {
+        call.fallback = status.ToString();
+        call.handle.reset();
+      }
+    } else {
+      call.fallback = handle.error().ToString();
+    }
+  }
+  if (call.handle == nullptr) {
+    if (!call.fallback.empty()) call.reason = "no_daemon";
+    call.mode = "dense";
+    engine_.Clear();
+    const std::int64_t compute_ns = clock_.NowNs();
+    KVC_FAIL_IF_ERROR(engine_.RunRest(call.prompt));
+    call.compute_ms = MsSince(clock_, compute_ns);
+  }
+  call.ttft_ms = MsSince(clock_, start_ns);
+  call.computed = engine_.computed_rows();
+  call.charged = static_cast<double>(call.computed) /
+                 static_cast<double>(call.prompt.size() - shape.segments.front().size());
+  return call;
+}
+
+Status DaemonTeam::CarryOut(DaemonCall& call) {
+  PlanHandle& plan = *call.handle->plan;
+  const PlanRows rows = RowsOf(plan);
+  const std::int64_t place_ns = clock_.NowNs();
+  KVC_RETURN_IF_ERROR(PlacePlan(engine_, plan, rows.places));
+  call.place_ms = MsSince(clock_, place_ns);
+  const std::int64_t compute_ns = clock_.NowNs();
+  KVC_RETURN_IF_ERROR(engine_.Run(call.prompt, rows.runs));
+  call.compute_ms = MsSince(clock_, compute_ns);
+  call.exact = plan.exact_rows;
+  call.anchored = plan.anchored_rows;
+  call.blend_ms = call.handle->blend_us / 1e3;
+  if (call.handle->reuses) {
+    call.deposits = ~0u;
+    for (const TeamCallHandle::Slot& slot : call.handle->slots) {
+      call.deposits = std::min(call.deposits, slot.deposits);
+    }
+  }
+  return Status();
+}
+
+Result<DaemonTeam::Finished> DaemonTeam::Finish(DaemonCall& call, UploadAck ack) {
+  Finished finished;
+  if (call.handle == nullptr) return finished;
+  auto commit = call.handle->plan->Commit(EngineRows(engine_, 0), ack);
+  if (!commit) return Fail(commit.error());
+  finished.commit = *commit;
+  if (!call.handle->wants_deposit()) return finished;
+  auto deposits = call.handle->Deposit();
+  if (!deposits) return Fail(deposits.error());
+  finished.deposits = std::move(*deposits);
+  return finished;
+}
+
+Result<DaemonContent> DaemonTeam::FromAnswer(DaemonCall& call, std::span<const TokenId> answer,
+                                             UploadAck ack) {
+  DaemonContent content;
+  content.tokens.assign(answer.begin(), answer.end());
+  content.is_answer = true;
+  if (answer.empty() || call.handle == nullptr) return content;  // its readers miss its own rows
+  const std::int64_t start_ns = clock_.NowNs();
+  auto reply = call.handle->PutAnswer(answer);
+  if (!reply) return Fail(reply.error());
+  content.id = reply->id;
+  if (reply->upload == nullptr) return content;
+  const auto behind = static_cast<Position>(call.prompt.size());
+  const auto stored = reply->upload->Commit(EngineRows(engine_, behind), ack);
+  if (!stored) return Fail(stored.error());
+  content.base_ms = MsSince(clock_, start_ns);
+  return content;
+}
+
+}  // namespace kvcommons

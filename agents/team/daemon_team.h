@@ -1,0 +1,94 @@
+// A team's agents on one engine, by way of the daemon: contents prefilled once for all processes of
+// the team, each prompt assembled from what the daemon corrects.
+//
+// A call is Prefill(), which leaves the prompt's rows and the logits of its last token in the
+// engine; the answer is generated; then Finish() gives back what the daemon wants and lets it
+// learn, and FromAnswer() makes the answer a content of other agents. Whatever the daemon does, a
+// prompt is prefilled: where it is gone or refuses, in full, and the call says why.
+//
+// Thread safety: an engine's and its client's.
+
+#pragma once
+
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "agents/engine/llama_engine.h"
+#include "agents/team/graph.h"
+#include "agents/team/team_mode.h"
+#include "agents/team/team_template.h"
+#include "base/clock.h"
+#include "client/team.h"
+
+namespace kvcommons {
+
+// A content as its readers name it.
+struct DaemonContent {
+  std::vector<TokenId> tokens;
+  bool is_answer = false;
+  TeamId id = {};      // of an answer
+  double base_ms = 0;  // what computing and handing in its own rows took; 0: they were held
+};
+
+struct DaemonCall {
+  std::vector<TokenId> prompt;
+  std::string mode;    // what was done: "dense", "exact" or the one asked for
+  std::string reason;  // why: schema, TeamPlanInfo
+  std::uint32_t exact = 0, anchored = 0, computed = 0;  // rows
+  std::uint32_t deposits = 0;  // that the thinnest corrected slot is the mean of
+  double charged = 0;          // computed ÷ rows behind the first text (specs: KVCOMM §16.4)
+  double plan_ms = 0, blend_ms = 0, place_ms = 0, compute_ms = 0, ttft_ms = 0;  // blend: of plan
+  std::string fallback;  // why the daemon was not used; empty: it was
+  std::unique_ptr<TeamCallHandle> handle;
+};
+
+class DaemonTeam {
+ public:
+  struct Options {
+    std::string chat = "auto";
+    std::uint32_t least_deposits = 4;
+    std::string name = {};  // of the team; empty: the graph's
+  };
+
+  // Puts the templates of all agents. `model` and `engine` outlive it.
+  static Result<std::unique_ptr<DaemonTeam>> Open(Engine& engine, ModelHandle& model,
+                                                  const TeamGraph& graph, const Options& options);
+
+  const TeamTemplate& shape(std::size_t agent) const { return templates_[agent]; }
+  TeamHandle& team() { return *team_; }
+
+  // Computes the text's own rows unless the daemon has them. Empties the engine where it does.
+  Result<DaemonContent> FromText(std::span<const TokenId> tokens);
+  // kInvalidArgument: contents do not fit the template or the context.
+  Result<DaemonCall> Prefill(std::size_t agent, std::span<const DaemonContent* const> contents,
+                             const TeamMode& mode);
+  // REQUIRES: the engine holds the prompt's rows.
+  struct Finished {
+    std::vector<TeamCallHandle::DepositReply> deposits;
+    CommitOutcome commit;
+  };
+  Result<Finished> Finish(DaemonCall& call, UploadAck ack);
+  // REQUIRES: the engine holds the answer's rows behind the prompt's.
+  Result<DaemonContent> FromAnswer(DaemonCall& call, std::span<const TokenId> answer,
+                                   UploadAck ack);
+
+ private:
+  DaemonTeam(Engine& engine, ModelHandle& model) : engine_(engine), model_(model) {}
+  Status CarryOut(DaemonCall& call);
+
+  Engine& engine_;
+  ModelHandle& model_;
+  const SystemClock clock_;
+  std::unique_ptr<TeamHandle> team_;
+  std::vector<TokenId> lead_in_;
+  std::vector<TeamTemplate> templates_;
+  std::vector<TeamId> versions_;
+};
+
+// Rows [begin, begin + tokens) of the engine as an upload wants them.
+TeamContentUpload::RowWriter EngineRows(Engine& engine, Position begin);
+
+}  // namespace kvcommons

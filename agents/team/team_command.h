@@ -1,0 +1,30 @@
+// `kvcommons-engine team`: a team answers requests by way of the daemon, as a service would.
+//
+// Thread safety: one call at a time.
+
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "agents/engine/commands.h"
+#include "agents/team/team_cases.h"
+
+namespace kvcommons {
+
+struct TeamOptions {
+  std::string graph_path;
+  TeamCaseOptions cases;
+  std::string mode = "mean+seg";
+  bool compare = false;  // beside dense prefill and an exact prefix cache
+  std::string team;      // name; empty: the graph's
+  std::uint32_t least_deposits = 4;
+  std::uint32_t answer_tokens = 0;  // at most, whatever the graph says; 0: as it says
+  std::string chat = "auto";
+  std::uint32_t forced_tokens = 32;
+  bool held_only = false;  // do not wait for the disk
+};
+// Exit code as in commands.h.
+int RunTeamCommand(const CommonOptions& options, const TeamOptions& team);
+
+}  // namespace kvcommons

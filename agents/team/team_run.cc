@@ -1,0 +1,162 @@
+#include "agents/team/team_run.h"
+
+#include <algorithm>
+
+#include "agents/engine/elapsed.h"
+#include "agents/engine/fidelity.h"
+#include "agents/engine/teacher_force.h"
+
+namespace kvcommons {
+namespace {
+
+using Json = nlohmann::json;
+
+// The answer, every row of which is held afterwards (D15); where the context is full the last token
+// is given up.
+Result<std::vector<TokenId>> Answer(Engine& engine, Position begin, std::uint32_t max_tokens) {
+  auto answer = engine.Generate(max_tokens);
+  if (!answer) return answer;
+  if (engine.held_end() < begin + static_cast<Position>(answer->size())) {
+    if (engine.held_end() == static_cast<Position>(engine.context_tokens())) {
+      answer->pop_back();
+    } else {
+      KVC_FAIL_IF_ERROR(engine.RunToken(answer->back()));
+    }
+  }
+  return answer;
+}
+
+}  // namespace
+
+Status TeamRun::RunExact(std::size_t index, std::span<const DaemonContent* const> inputs,
+                         Json* report) {
+  const TeamMode mode{.name = "exact"};
+  auto call = exact_->Prefill(index, inputs, mode);
+  if (!call) return call.error();
+  (*report)["ttft_exact_ms"] = call->ttft_ms;
+  (*report)["exact_rows"] = call->exact;
+  const auto finished = exact_->Finish(*call, UploadAck::kHeld);
+  return finished ? Status() : finished.error();
+}
+
+Status TeamRun::Compare(std::size_t index, std::span<const DaemonContent* const> inputs,
+                        const std::vector<TokenId>& prompt, const std::vector<TokenId>& answer,
+                        Json* report) {
+  KVC_RETURN_IF_ERROR(RunExact(index, inputs, report));
+  engine_.Clear();
+  const std::int64_t start_ns = clock_.NowNs();
+  KVC_RETURN_IF_ERROR(engine_.RunRest(prompt));
+  (*report)["ttft_dense_ms"] = MsSince(clock_, start_ns);
+  const auto begin = static_cast<Position>(prompt.size());
+  auto dense = Answer(engine_, begin, graph_.agents[index].max_tokens);
+  if (!dense) return dense.error();
+  (*report)["same_answer"] = *dense == answer;
+  std::vector<TokenId> forced = *dense;
+  if (forced.empty()) forced.push_back(answer.empty() ? prompt.back() : answer.front());
+  forced.resize(std::min<std::size_t>(forced.size(), options_.forced_tokens));
+  KVC_RETURN_IF_ERROR(engine_.RemoveFrom(begin));
+  const auto expected = TeacherForce(engine_, prompt, forced);
+  if (!expected) return expected.error();
+  // Once more, since the engine holds dense rows now: the same epoch gives the same bytes.
+  const auto again = team_.Prefill(index, inputs, options_.mode);
+  if (!again) return again.error();
+  if (again->mode != (*report)["mode"]) {
+    (*report)["compared_mode"] = again->mode;  // another process taught the team meanwhile
+  }
+  const auto logits = TeacherForce(engine_, prompt, forced);
+  if (!logits) return logits.error();
+  const Fidelity fidelity = kvcommons::Compare(*expected, *logits);
+  (*report)["kl"] = fidelity.kl_mean;
+  (*report)["kl_first"] = KlDivergence(expected->front(), logits->front());
+  (*report)["top1"] = fidelity.top1_agreement;
+  return Status();
+}
+
+Result<Json> TeamRun::RunAgent(std::size_t index, Contents& contents, bool measured) {
+  const TeamAgent& agent = graph_.agents[index];
+  std::vector<const DaemonContent*> inputs;
+  double base_ms = 0;
+  for (const std::string& slot : agent.slots) {
+    DaemonContent& content = contents.at(slot);
+    inputs.push_back(&content);
+    // Who reads a text first waits for its own rows; an answer's were made by its producer.
+    if (!content.is_answer) base_ms += std::exchange(content.base_ms, 0);
+  }
+  const TeamMode exact{.name = "exact"};
+  const TeamMode& mode = options_.mode.reuses && agent.exact_only ? exact : options_.mode;
+  auto call = team_.Prefill(index, inputs, mode);
+  if (!call) return Fail(call.error());
+  const auto begin = static_cast<Position>(call->prompt.size());
+  const auto answer = Answer(engine_, begin, agent.max_tokens);
+  if (!answer) return Fail(answer.error());
+  Json report = {{"agent", agent.name},
+                 {"mode", call->mode},
+                 {"reason", call->reason},
+                 {"tokens", call->prompt.size()},
+                 {"answer_tokens", answer->size()},
+                 {"exact", call->exact},
+                 {"anchored", call->anchored},
+                 {"computed", call->computed},
+                 {"charged", call->charged},
+                 {"deposits", call->deposits},
+                 {"ttft_ms", call->ttft_ms},
+                 {"plan_ms", call->plan_ms},
+                 {"blend_ms", call->blend_ms},
+                 {"place_ms", call->place_ms},
+                 {"last_ms", call->compute_ms},
+                 {"base_ms", base_ms}};
+  if (const auto text = engine_.Detokenize(*answer)) report["answer"] = *text;
+  if (!call->fallback.empty()) report["fallback"] = call->fallback;
+  auto content = team_.FromAnswer(*call, *answer, options_.ack);
+  if (!content) return Fail(content.error());
+  report["answer_base_ms"] = content->base_ms;
+  if (measured && options_.compares) {
+    // Before the call is given back: afterwards a dense one would be found whole.
+    std::vector<std::byte> held(
+        engine_.profile().planes().BlockBytes(static_cast<std::size_t>(begin)));
+    KVC_FAIL_IF_ERROR(engine_.ReadRows(0, static_cast<std::uint32_t>(begin), held.data()));
+    KVC_FAIL_IF_ERROR(Compare(index, inputs, call->prompt, *answer, &report));
+    const PlaceSpan rows{0,           static_cast<std::uint32_t>(begin), 0,
+                         held.data(), static_cast<std::uint32_t>(begin), 0};
+    KVC_FAIL_IF_ERROR(engine_.Place({&rows, 1}));
+  }
+  const std::int64_t finish_ns = clock_.NowNs();
+  const auto finished = team_.Finish(*call, options_.ack);
+  if (!finished) return Fail(finished.error());
+  report["finish_ms"] = MsSince(clock_, finish_ns);
+  report["learned"] = Json::array();
+  for (const auto& deposit : finished->deposits) report["learned"].push_back(deposit.outcome);
+  contents[agent.name] = std::move(*content);
+  return report;
+}
+
+Result<Json> TeamRun::Run(const std::string& id, const std::map<std::string, std::string>& fields,
+                          bool measured) {
+  const auto named = [](const std::string& what, const Status& status) {
+    return Fail(Status(status.code(), what + ": " + status.message()));
+  };
+  const std::string name = "case '" + id + "'";
+  Contents contents;
+  for (const std::string& field : graph_.fields) {
+    const auto found = fields.find(field);
+    if (found == fields.end()) {
+      return named(
+          name, InvalidArgument("it has no text '" + field + "', which the graph's prompts name"));
+    }
+    const auto tokens = engine_.Tokenize(found->second, false);
+    if (!tokens) return named(name, tokens.error());
+    if (tokens->empty()) return named(name, InvalidArgument("'" + field + "' is empty"));
+    auto content = team_.FromText(*tokens);
+    if (!content) return named(name + ": '" + field + "'", content.error());
+    contents[field] = std::move(*content);
+  }
+  Json report = {{"id", id}, {"measured", measured}, {"agents", Json::array()}};
+  for (std::size_t i = 0; i < graph_.agents.size(); ++i) {
+    auto agent = RunAgent(i, contents, measured);
+    if (!agent) return named(name, agent.error());
+    report["agents"].push_back(std::move(*agent));
+  }
+  return report;
+}
+
+}  // namespace kvcommons

@@ -1,0 +1,261 @@
+// Teams with everything real: a model, a daemon and its disk. Contents are prefilled once and read
+// by agents with other prompts; what comes out is close to full prefill, and equal to it where
+// nothing that stands before a content differs.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "agents/engine/fidelity.h"
+#include "agents/engine/plan_rows.h"
+#include "agents/team/daemon_team.h"
+#include "agents/team/team_run.h"
+#include "tests/integration/daemon_process.h"
+#include "tests/integration/fp32_engine.h"
+
+namespace kvcommons {
+namespace {
+
+using ::testing::HasSubstr;
+using Tokens = std::vector<TokenId>;
+using Inputs = std::vector<const DaemonContent*>;
+
+constexpr const char* kGraph = R"(
+name = "two at a question"
+max_tokens = 12
+[[agent]]
+name = "solver"
+system = "You are a careful mathematician."
+prompt = "Question: {{question}}\n\nWrite your solution."
+[[agent]]
+name = "critic"
+prompt = "The task: {{question}}\n\nThe solution:\n{{solver}}\n\nWhat is wrong with it?"
+)";
+
+const std::vector<std::string> kQuestions = {
+    "A baker makes 12 loaves of bread every morning and sells 7 of them before noon. How many "
+    "loaves are left in the afternoon?",
+    "Tom has 15 marbles. He gives 4 to his sister and finds 6 more in the garden. How many marbles "
+    "does he have now, and how many did he lose?",
+    "A train travels 60 miles in an hour. How far does it travel in three and a half hours without "
+    "a stop?",
+    "Anna reads 20 pages a day. Her book has 300 pages. How many days does she need?"};
+
+class TeamTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (TestModelPath().empty()) GTEST_SKIP() << "KVCOMMONS_MODEL names no model";
+    engine_ = &Fp32Engine();
+    const Status started = daemon_.Start();
+    ASSERT_TRUE(started.ok()) << started.ToString();
+    graph_ = ParseTeamGraph(kGraph, "test").value();
+    Open();
+  }
+
+  void Open() {
+    team_.reset();
+    model_.reset();
+    client_ = daemon_.Connect().value();
+    model_ = client_->OpenModel(engine_->profile(), Fp32Gate()).value();
+    team_ = DaemonTeam::Open(*engine_, *model_, graph_, {.least_deposits = 2}).value();
+  }
+
+  DaemonContent Text(const std::string& text) {
+    return team_->FromText(engine_->Tokenize(text, false).value()).value();
+  }
+
+  std::vector<float> Logits() const {
+    const auto logits = engine_->Logits(0);
+    return {logits.begin(), logits.end()};
+  }
+  double KlToDense(const Tokens& prompt) {
+    const std::vector<float> own = Logits();
+    engine_->Clear();
+    EXPECT_TRUE(engine_->RunRest(prompt).ok());
+    return KlDivergence(Logits(), own);
+  }
+
+  static TeamMode Mode(const std::string& name) { return ParseTeamMode(name).value(); }
+
+  Engine* engine_ = nullptr;
+  DaemonProcess daemon_;
+  TeamGraph graph_;
+  std::unique_ptr<Client> client_;
+  std::unique_ptr<ModelHandle> model_;
+  std::unique_ptr<DaemonTeam> team_;
+};
+
+TEST_F(TeamTest, BehindWhatItWasComputedBehindAContentEqualsFullPrefill) {
+  const DaemonContent content = Text(kQuestions[0]);
+  // A prompt that begins with the lead-in itself.
+  const Tokens lead_in = TeamLeadIn(*engine_, "auto").value();
+  const Tokens tail = engine_->Tokenize("\n\nThe answer is", false).value();
+  const auto version = team_->team().PutTemplate({"same", {lead_in, tail}, {"question"}}).value();
+  TeamPlanAsk ask;
+  ask.version = version;
+  ask.contents = {{content.tokens, false, {}}};
+  ask.corrects = false;
+  const auto call = team_->team().Plan(ask).value();
+  ASSERT_TRUE(call->reuses) << call->reason;
+  Tokens prompt = lead_in;
+  prompt.insert(prompt.end(), content.tokens.begin(), content.tokens.end());
+  prompt.insert(prompt.end(), tail.begin(), tail.end());
+  const PlanRows rows = RowsOf(*call->plan);
+  ASSERT_TRUE(PlacePlan(*engine_, *call->plan, rows.places).ok());
+  ASSERT_TRUE(engine_->Run(prompt, rows.runs).ok());
+  EXPECT_LE(KlToDense(prompt), 1e-5);
+}
+
+TEST_F(TeamTest, LayerZeroOfACorrectedRowIsThatOfFullPrefill) {
+  const DaemonContent content = Text(kQuestions[0]);
+  const Inputs inputs = {&content};
+  const auto call = team_->Prefill(0, inputs, Mode("rotate")).value();
+  ASSERT_GT(call.anchored, 0u);
+  const auto head = static_cast<Position>(team_->shape(0).segments.front().size());
+  const auto count = static_cast<std::uint32_t>(content.tokens.size());
+  const PlaneLayout planes = engine_->profile().planes();
+  std::vector<std::byte> reused(planes.BlockBytes(count)), dense(reused.size());
+  ASSERT_TRUE(engine_->ReadRows(head, count, reused.data()).ok());
+  engine_->Clear();
+  ASSERT_TRUE(engine_->RunRest(call.prompt).ok());
+  ASSERT_TRUE(engine_->ReadRows(head, count, dense.data()).ok());
+  const std::size_t row_floats = planes.row_bytes[0] / sizeof(float);
+  const auto worst = [&](std::size_t plane) {
+    float difference = 0, largest = 0;
+    for (std::size_t i = 0; i < count * row_floats; ++i) {
+      const std::size_t at = planes.PlaneOffset(plane, count) + i * sizeof(float);
+      float a = 0, b = 0;
+      std::memcpy(&a, reused.data() + at, sizeof a);
+      std::memcpy(&b, dense.data() + at, sizeof b);
+      difference = std::max(difference, std::abs(a - b));
+      largest = std::max(largest, std::abs(b));
+    }
+    return difference / largest;
+  };
+  constexpr float kUlp = 1.2e-7F;
+  EXPECT_LE(worst(1), 2 * kUlp);
+  // The engine's own angles are fp32: at position p they are p ulp off.
+  EXPECT_LE(worst(0), (2 + static_cast<float>(call.prompt.size())) * kUlp);
+}
+
+TEST_F(TeamTest, OneAgentsContentThatComesAgainIsExact) {
+  const DaemonContent content = Text(kQuestions[0]);
+  const Inputs inputs = {&content};
+  auto first = team_->Prefill(0, inputs, Mode("mean+seg")).value();
+  EXPECT_EQ(first.reason, "few_deposits");
+  const auto finished = team_->Finish(first, UploadAck::kDurable).value();
+  ASSERT_EQ(finished.deposits.size(), 1u);
+  EXPECT_EQ(finished.deposits[0].outcome, "learned");
+  const DaemonContent again = Text(kQuestions[0]);
+  EXPECT_EQ(again.base_ms, 0);  // its own rows are held
+  const auto second = team_->Prefill(0, inputs, Mode("mean+seg")).value();
+  EXPECT_EQ(second.anchored, 0u);
+  EXPECT_EQ(second.computed, 1u);
+  EXPECT_LE(KlToDense(second.prompt), 1e-5);
+}
+
+TEST_F(TeamTest, ATeamLearnsAndThenReusesAlsoAfterTheDaemonWasKilled) {
+  TeamRun run(*engine_, graph_, *team_, nullptr,
+              {.mode = Mode("mean+seg"), .ack = UploadAck::kDurable});
+  for (std::size_t i = 0; i < 2; ++i) {
+    const auto line = run.Run("q", {{"question", kQuestions[i]}}, false);
+    ASSERT_TRUE(line) << line.error().ToString();
+    for (const auto& agent : (*line)["agents"]) EXPECT_EQ(agent["reason"], "few_deposits");
+  }
+  daemon_.Kill();
+  // Without a daemon the prompt is computed in full, and it is said why.
+  const DaemonContent lost{.tokens = engine_->Tokenize(kQuestions[3], false).value()};
+  const Inputs inputs = {&lost};
+  const auto alone = team_->Prefill(0, inputs, Mode("mean+seg"));
+  ASSERT_TRUE(alone);
+  EXPECT_EQ(alone->mode, "dense");
+  EXPECT_EQ(alone->reason, "no_daemon");
+  EXPECT_FALSE(alone->fallback.empty());
+
+  const Status started = daemon_.Start();
+  ASSERT_TRUE(started.ok()) << started.ToString();
+  Open();
+  TeamRun again(*engine_, graph_, *team_, nullptr, {.mode = Mode("mean+seg")});
+  const auto line = again.Run("q", {{"question", kQuestions[3]}}, true);
+  ASSERT_TRUE(line) << line.error().ToString();
+  const auto& solver = (*line)["agents"][0];
+  EXPECT_EQ(solver["reason"], "corrected");
+  EXPECT_EQ(solver["deposits"], 2);
+  EXPECT_GT(solver["anchored"], 0);
+}
+
+TEST_F(TeamTest, MeansBringPromptsNearerToFullPrefillThanTurningAlone) {
+  TeamRun run(*engine_, graph_, *team_, nullptr, {.mode = Mode("mean+seg")});
+  for (std::size_t i = 0; i < 3; ++i) {
+    ASSERT_TRUE(run.Run("q", {{"question", kQuestions[i]}}, false));
+  }
+  const DaemonContent content = Text(kQuestions[3]);
+  const Inputs inputs = {&content};
+  const auto turned = team_->Prefill(0, inputs, Mode("rotate")).value();
+  ASSERT_GT(turned.anchored, 0u);
+  const double turned_kl = KlToDense(turned.prompt);
+  const auto corrected = team_->Prefill(0, inputs, Mode("mean+seg")).value();
+  ASSERT_GT(corrected.anchored, 0u) << corrected.reason;
+  const double corrected_kl = KlToDense(corrected.prompt);
+  EXPECT_LT(corrected_kl, turned_kl);
+  EXPECT_LT(corrected_kl, 0.3);
+}
+
+TEST_F(TeamTest, TheCommandReportsEveryAgentBesideDenseAndExact) {
+  const std::string folder = daemon_.folder();
+  {
+    std::ofstream graph(folder + "/team.toml");
+    graph << kGraph;
+    std::ofstream cases(folder + "/cases.jsonl");
+    for (const std::string& question : kQuestions) {
+      cases << nlohmann::json{{"question", question}} << "\n";
+    }
+  }
+  const auto team = [&](std::vector<std::string> more) {
+    std::vector<std::string> arguments{KVCOMMONS_ENGINE_BINARY,
+                                       "team",
+                                       "--context",
+                                       "1024",
+                                       "--daemon",
+                                       daemon_.socket_path(),
+                                       "--graph",
+                                       folder + "/team.toml",
+                                       "--cases",
+                                       folder + "/cases.jsonl"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return RunProgram(arguments);
+  };
+  const auto made = team({"--warm", "3", "--least-deposits", "2", "--compare", "--max-tokens", "4",
+                          "--fixed-costs", "--json", folder + "/team.json"});
+  ASSERT_EQ(made.exit_code, 0) << made.output;
+  std::ifstream file(folder + "/team.json");
+  const auto report = nlohmann::json::parse(file, nullptr, false);
+  ASSERT_EQ(report["agents"].size(), 2U) << made.output;
+  const auto& solver = report["agents"][0];
+  EXPECT_EQ(solver["mode"], "mean+seg");
+  EXPECT_EQ(solver["reason"], "corrected");
+  EXPECT_EQ(solver["hits"], 1);
+  EXPECT_EQ(solver["calls"], 1);
+  for (const char* field : {"ttft_dense_ms", "ttft_exact_ms", "ttft_ms", "last_ms", "kl", "top1",
+                            "charged", "base_ms"}) {
+    EXPECT_TRUE(solver[field].is_number()) << field;
+  }
+  EXPECT_EQ(report["cases"], 1);
+  EXPECT_GT(report["reuse_rate"], 0.4);
+  EXPECT_TRUE(report["answer_agreement"].is_number());
+  EXPECT_GT(report["pool_bytes"], 0);
+
+  const auto anchors = team({"--mode", "C"});
+  EXPECT_EQ(anchors.exit_code, 1);
+  EXPECT_THAT(anchors.output, HasSubstr("the daemon corrects by means"));
+  const auto unknown = team({"--mode", "best"});
+  EXPECT_EQ(unknown.exit_code, 2);
+  EXPECT_THAT(unknown.output, HasSubstr("mode is 'best'; known are"));
+}
+
+}  // namespace
+}  // namespace kvcommons
