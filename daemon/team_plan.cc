@@ -149,6 +149,10 @@ class Maker {
     slot_of_offer_.clear();
     PromptRequest prompt = request_.prompt;
     prompt.policy = Policy::kTeam;
+    // Nothing behind the first slot will be exact: the chain ends there, so that what stands before
+    // it is held whole, a short last block included.
+    prompt.store_tokens =
+        std::min(prompt.store_tokens, static_cast<Position>(request_.shape->shape.head_tokens));
     for (std::size_t i = 0; i < count(); ++i) {
       const Position begin = result_.layout.slots[i].content_begin;
       const auto tokens = static_cast<Position>(request_.contents[i].tokens.size());

@@ -318,8 +318,15 @@ TEST_F(TeamRpcTest, AContentIsCorrectedByWhatEarlierOnesTaught) {
   EXPECT_EQ(plan.getReply().getAnchoredRows(), 40u);
   EXPECT_EQ(plan.getTeam().getSlots()[0].getDeposits(), 2u);
   ExpectRowsAreExact(worker, plan, PartsOf(third), 6 * kUlp16);
-  // Nothing approximate is asked back (I3): only the exact block before the question.
-  for (const auto piece : plan.getReply().getPieces()) EXPECT_LE(piece.getEnd(), kHead.size());
+  // Nothing approximate is asked back (I3): only what stands before the question, to its last row.
+  ASSERT_EQ(plan.getReply().getPieces().size(), 1u);
+  EXPECT_EQ(plan.getReply().getPieces()[0].getBegin(), 16u);
+  EXPECT_EQ(plan.getReply().getPieces()[0].getEnd(), kHead.size());
+  worker.Commit(plan, PartsOf(third));
+  auto again = worker.Plan(version.getVersion(), AskOf(third));
+  EXPECT_EQ(again.getReply().getExactRows(), kHead.size());
+  EXPECT_EQ(again.getReply().getComputedRows(), kTail.size());
+  ExpectRowsAreExact(worker, again, PartsOf(third), 6 * kUlp16);
   EXPECT_EQ(plan.getCall().depositRequest().send().wait(worker.wait()).getSlots().size(), 0u);
 }
 
