@@ -5,8 +5,9 @@
 // (two threads, SmolLM2-135M; docs/benchmarks.md). Rows that belong to nobody fill such a batch up
 // where their own cost is less than that. Nothing that they compute is kept.
 //
-// Pure, and a function of shapes alone: equal passes add equal rows on every machine, since the two
-// ways round differently. Source: ggml-cpu/ops.cpp of the pinned version, GGML_FA_TILE_Q.
+// Pure, and a function of shapes and of the numeric class: equal passes add equal rows on every
+// machine of a class, since the two ways round differently. Source: ggml-cpu/ops.cpp of the pinned
+// version, GGML_FA_TILE_Q.
 
 #pragma once
 
@@ -20,6 +21,7 @@ inline constexpr std::uint32_t kFlashTileRows = 64;
 struct PaddingModel {
   std::uint64_t parameters = 0;
   std::uint64_t attention_elements = 0;  // layers × query heads × head dimension
+  bool has_amx = false;                  // matrix products in tiles: a row's other work is cheap
 };
 
 // Rows to add to a pass of `rows` rows that attend to about `context` rows, in ubatches of at most

@@ -1,6 +1,8 @@
 // Engine::Open: load, find where the cache lies, prove that rows written there are what llama.cpp
 // reads.
 
+#include <ggml-cpu.h>
+
 #include <algorithm>
 #include <cstring>
 #include <string>
@@ -91,7 +93,7 @@ Status LlamaWorker::Load(const EngineOptions& options) {
   ticket_of_position_.assign(profile_.context_tokens, -1);
   const auto heads = static_cast<std::uint64_t>(std::max(1, llama_model_n_head(model_.get())));
   padding_model_ = {llama_model_n_params(model_.get()),
-                    heads * profile_.layer_count * profile_.head_dim};
+                    heads * profile_.layer_count * profile_.head_dim, ggml_cpu_has_amx_int8() != 0};
   return Status();
 }
 
