@@ -22,6 +22,9 @@ Result<TeamMode> ModeOf(const std::string& name) {
                           "mean+seg+b4 and so on (`bench team` knows the others)"));
 }
 
+// What a prefix cache has today: shorter blocks than ours hold more of a short beginning.
+constexpr std::uint32_t kPrefixCacheBlock = 16;
+
 // The team on its model, and what it is compared with.
 struct World {
   std::unique_ptr<ModelHandle> model;
@@ -30,9 +33,12 @@ struct World {
 
 Result<World> OpenWorld(Client& client, Engine& engine, const GateReport& gate,
                         const TeamGraph& graph, const TeamOptions& options,
-                        const std::string& adapters) {
+                        bool is_prefix_cache) {
   ModelProfile profile = engine.profile();
-  profile.adapters += adapters;
+  if (is_prefix_cache) {
+    profile.adapters += "+exact-prefix-cache";
+    profile.block_tokens = kPrefixCacheBlock;
+  }
   World world;
   auto model = client.OpenModel(profile, gate);
   if (!model) return Fail(model.error());
@@ -63,11 +69,11 @@ Status Measure(const CommonOptions& options, const TeamOptions& team, MeasuredCa
   const auto client =
       Client::Connect({.socket_path = options.socket_path, .name = "kvcommons-engine"});
   if (!client) return client.error();
-  auto own = OpenWorld(**client, **engine, *gate, *graph, team, "");
+  auto own = OpenWorld(**client, **engine, *gate, *graph, team, false);
   if (!own) return own.error();
   World exact;
   if (team.compare) {
-    auto opened = OpenWorld(**client, **engine, *gate, *graph, team, "+exact-prefix-cache");
+    auto opened = OpenWorld(**client, **engine, *gate, *graph, team, true);
     if (!opened) return opened.error();
     exact = std::move(*opened);
   }

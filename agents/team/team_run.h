@@ -3,8 +3,8 @@
 // prompt.
 //
 // Answers go on to their readers as token ids, from whatever the mode made of the prompt. The exact
-// prefix cache has a world of its own in the same daemon (a model of another adapter name), where
-// every prompt and answer is committed: what a prefix cache would hold, whatever the mode held.
+// prefix cache has a world of its own in the same daemon (a model of another adapter name, with
+// blocks of 16 tokens), where every prompt is committed, whatever the mode held.
 //
 // Thread safety: an engine's and its client's.
 
