@@ -237,10 +237,12 @@ class TeamImpl final : public TeamHandle {
       call->reuses = info.getReuses();
       call->reason = TextFrom(info.getReason());
       call->epoch = info.getEpoch();
+      call->gate_us = info.getGateUs();
+      call->weights_us = info.getWeightsUs();
       call->blend_us = info.getBlendUs();
       for (const auto slot : info.getSlots()) {
         call->slots.push_back({TextFrom(slot.getReason()), slot.getCoveredRows(),
-                               slot.getDeposits(), slot.getWanted()});
+                               slot.getDeposits(), slot.getWanted(), slot.getEntropyBits()});
       }
       return std::unique_ptr<TeamCallHandle>(std::move(call));
     });
@@ -259,6 +261,8 @@ class TeamImpl final : public TeamHandle {
       }
       status.bytes = message.getBytes();
       status.limit_bytes = message.getLimitBytes();
+      status.anchors = message.getAnchors();
+      status.anchor_bytes = message.getAnchorBytes();
       status.plans = message.getPlans();
       status.reused = message.getReused();
       return status;
@@ -275,7 +279,8 @@ class TeamImpl final : public TeamHandle {
                  contents[i].initTokens(static_cast<unsigned>(content.tokens.size())));
       if (content.is_answer) FillId(content.answer, contents[i].initAnswer());
     }
-    message.setCorrection(ask.corrects ? 1 : 0);
+    message.setCorrection(static_cast<std::uint8_t>(ask.correct_by));
+    message.setGamma(ask.gamma);
     message.setFirstRows(ask.first_rows);
     message.setExact(ask.exact);
     message.setStoreTokens(ask.store_tokens);
@@ -302,6 +307,7 @@ Result<std::unique_ptr<TeamHandle>> MakeTeamHandle(std::shared_ptr<Connection> c
     FillTokens(settings.lead_in,
                options.initLeadIn(static_cast<unsigned>(settings.lead_in.size())));
     options.setLeastDeposits(settings.least_deposits);
+    options.setKeepAnchors(settings.keeps_anchors);
     auto response = connection->Await(request.send());
     if (response.hasError()) return Fail(StatusOf(response.getError()));
     if (!response.hasTeam()) return Fail(Internal("the daemon answered no team"));

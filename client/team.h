@@ -22,7 +22,11 @@ struct TeamSettings {
   std::string name;                  // 1 to 256 bytes
   std::vector<TokenId> lead_in;      // what a text's own rows are computed behind
   std::uint32_t least_deposits = 4;  // contents that a mean must be of before it corrects others
+  bool keeps_anchors = false;        // deposits are also kept one by one, for kAnchors
 };
+
+// How contents' rows are corrected; values as in the schema.
+enum class TeamCorrectBy : std::uint8_t { kNothing = 0, kMean = 1, kAnchors = 2 };
 
 // An agent's prompt: text around slots.
 struct TeamPrompt {
@@ -60,10 +64,11 @@ struct TeamSlotContent {
 struct TeamPlanAsk {
   TeamId version;
   std::vector<TeamSlotContent> contents;  // one a slot
-  bool corrects = true;                   // false: contents are turned to their place only
-  std::uint32_t first_rows = 0;           // of every content, computed all the same
-  bool exact = false;                     // reuse nothing but the exact chain; learns nothing
-  std::uint32_t store_tokens = 0;         // of the whole prompt, where it may be learned from
+  TeamCorrectBy correct_by = TeamCorrectBy::kMean;
+  double gamma = 0.3;              // of the gate, which kAnchors asks
+  std::uint32_t first_rows = 0;    // of every content, computed all the same
+  bool exact = false;              // reuse nothing but the exact chain; learns nothing
+  std::uint32_t store_tokens = 0;  // of the whole prompt, where it may be learned from
   CostModel costs;
   std::uint32_t min_run = 16;
 };
@@ -76,13 +81,14 @@ class TeamCallHandle {
     std::string reason;
     std::uint32_t covered_rows = 0, deposits = 0;
     bool wanted = false;
+    double entropy_bits = 0;  // where the gate was asked
   };
   std::unique_ptr<PlanHandle> plan;
   bool reuses = false;
   std::string reason;  // as in the schema's TeamPlanInfo
   std::uint64_t epoch = 0;
   std::vector<Slot> slots;
-  double blend_us = 0;
+  double gate_us = 0, weights_us = 0, blend_us = 0;
 
   bool wants_deposit() const {
     for (const Slot& slot : slots) {
@@ -107,8 +113,9 @@ struct TeamStatusReply {
     std::uint32_t deposits = 0, rows = 0;
     std::uint64_t bytes = 0, uses = 0;
   };
-  std::vector<Mean> means;                   // of this team
-  std::uint64_t bytes = 0, limit_bytes = 0;  // of all of the tenant's teams
+  std::vector<Mean> means;                      // of this team
+  std::uint64_t bytes = 0, limit_bytes = 0;     // of all of the tenant's teams
+  std::uint64_t anchors = 0, anchor_bytes = 0;  // of those
   std::uint64_t plans = 0, reused = 0;
 };
 

@@ -206,12 +206,14 @@ class TeamServer final : public rpc::Team::Server {
     context.releaseParams();
     Services& shared = services();
     return shared.workers
-        .Run([&shared, team = team_, request = std::move(*request)]() mutable -> Result<Planned> {
+        .Run([&shared, team = team_, keeps_anchors = options_.keeps_anchors,
+              request = std::move(*request)]() mutable -> Result<Planned> {
           TeamCallRecord call;
           call.team = team;
           call.shape = request.shape;
           call.contents = request.contents;
           call.prompt = request.prompt.tokens;
+          call.keeps_anchors = keeps_anchors;
           auto plan = MakeTeamPlan(shared.store, shared.clock, *team, std::move(request));
           if (!plan) return Fail(plan.error());
           team->CountPlan(plan->reuses);

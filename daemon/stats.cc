@@ -10,6 +10,8 @@ namespace {
 void WriteTeams(const TeamPool& pool, nlohmann::ordered_json& json) {
   const TeamPool::Totals totals = pool.GetTotals();
   json["means"] = totals.means;
+  json["anchors"] = totals.anchors;
+  json["anchor_bytes"] = totals.anchor_bytes;
   json["bytes"] = totals.bytes;
   json["limit_bytes"] = totals.limit_bytes;
   json["evicted"] = totals.evicted;

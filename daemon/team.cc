@@ -83,6 +83,12 @@ MeanKey Team::KeyOfMean(const AgentTemplate& shape, std::size_t slot, bool of_an
                                                       .bytes());
 }
 
+SlotKey Team::KeyOfSlot(const AgentTemplate& shape, std::size_t slot, bool of_answers) const {
+  return model_->hasher.IdOf<SlotKey>(
+      "slotkey ",
+      Message().Add(name_).Add(shape.shape.slots[slot].name).Add(of_answers ? 1 : 0).bytes());
+}
+
 ContentKey Team::KeyOfText(const TokenList& lead_in, const TokenList& tokens) const {
   return model_->hasher.IdOf<ContentKey>("teamtext", Message().Add(lead_in).Add(tokens).bytes());
 }

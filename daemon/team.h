@@ -28,6 +28,7 @@ struct TeamOptions {
 
   TokenList lead_in;
   std::uint32_t least_deposits = 4;
+  bool keeps_anchors = false;
 };
 
 // One version of an agent's prompt: text and the slots between.
@@ -59,6 +60,8 @@ class Team {
   AgentTemplatePtr Find(const ReaderKey& version) const EXCLUDES(mutex_);
 
   MeanKey KeyOfMean(const AgentTemplate& shape, std::size_t slot, bool of_answers) const;
+  // Of a slot's anchors, whoever reads them.
+  SlotKey KeyOfSlot(const AgentTemplate& shape, std::size_t slot, bool of_answers) const;
   // A text's own rows are named by the text and by what they are computed behind.
   ContentKey KeyOfText(const TokenList& lead_in, const TokenList& tokens) const;
   // Blocks of a content's own rows.

@@ -132,8 +132,40 @@ TeamDeposit DepositSlot(Store& store, const TeamCallRecord& call, std::size_t sl
   if (!learned) {
     deposit.outcome = OutcomeOf(learned.error());
     deposit.message = learned.error().message();
-  } else if (*learned == TeamPool::Learned::kKnown) {
-    deposit.outcome = "known";
+    return deposit;
+  }
+  if (*learned == TeamPool::Learned::kKnown) deposit.outcome = "known";
+  if (!call.keeps_anchors) return deposit;
+
+  AnchorLesson anchor;
+  anchor.model = team.shared_model();
+  anchor.slot = team.KeyOfSlot(*call.shape, slot, content.is_answer);
+  anchor.content = content.content;
+  anchor.reader = call.shape->version;
+  anchor.tokens = content.tokens;
+  anchor.base = [&](std::uint32_t index, std::uint32_t count, std::byte* to) {
+    for (std::size_t plane = 0; plane < model.planes.plane_count(); ++plane) {
+      const std::size_t at = model.planes.PlaneOffset(plane, count);
+      const std::byte* const from = base.blocks[index].bytes().data() + at;
+      if (IsKey(plane)) {
+        RotateRows(format, base_back, from, to + at, count, format.row_bytes());
+      } else {
+        CopyBytes(from, to + at, count * format.row_bytes());
+      }
+    }
+  };
+  const ElementType type = OffsetTypeOf(model.profile.element_type);
+  anchor.offsets = [&](std::uint32_t index, std::uint32_t count, std::byte* to) {
+    const auto values = lesson.offsets(index, count);
+    // The mean took them as they are; a share of 1 rounds them to their type.
+    MixIntoMean(type, nullptr, values->data(), values->size(), 1.0F, to);
+  };
+  const auto kept = team.pool().LearnAnchor(anchor);
+  if (!kept) {
+    deposit.outcome = OutcomeOf(kept.error());
+    deposit.message = kept.error().message();
+  } else if (*kept) {
+    deposit.outcome = "learned";
   }
   return deposit;
 }

@@ -31,7 +31,8 @@ struct TeamCallRecord {
   PromptLayout layout;
   PromptChain chain;
   std::vector<std::size_t> wanted;  // slots
-  std::uint64_t epoch = 0;          // 0: nothing approximate was used
+  bool keeps_anchors = false;
+  std::uint64_t epoch = 0;  // 0: nothing approximate was used
 
   // An answer's rows are named by everything that they were computed from.
   ContentKey KeyOfAnswer(const TokenList& answer) const;

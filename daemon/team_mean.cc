@@ -1,5 +1,7 @@
 #include "daemon/team_mean.h"
 
+#include <sodium.h>
+
 #include <algorithm>
 
 #include "store/byte_codec.h"
@@ -43,6 +45,22 @@ std::uint32_t MeanSnapshot::CoveredRows(std::uint32_t least) const {
 
 bool MeanSnapshot::HasLearned(const ContentKey& content) const {
   return std::find(learned.begin(), learned.end(), content) != learned.end();
+}
+
+PlaneLayout OffsetPlanes(const ModelProfile& profile) {
+  PlaneLayout planes = profile.planes();
+  const std::size_t wide = ElementBytes(OffsetTypeOf(profile.element_type));
+  const std::size_t narrow = ElementBytes(profile.element_type);
+  for (std::uint32_t& bytes : planes.row_bytes) {
+    bytes = static_cast<std::uint32_t>(bytes / narrow * wide);
+  }
+  return planes;
+}
+
+BlockKey FreshTeamKey(const ChainHasher& hasher) {
+  std::string message(16, '\0');
+  randombytes_buf(message.data(), message.size());
+  return hasher.IdOf<BlockKey>("teamrows", message);
 }
 
 std::string EncodeMean(const MeanSnapshot& mean) {

@@ -16,9 +16,12 @@
 #include <string_view>
 #include <vector>
 
+#include "align/model_profile.h"
 #include "base/ids.h"
 #include "base/status.h"
 #include "kernels/element_type.h"
+#include "kernels/plane_layout.h"
+#include "store/chain_key.h"
 
 namespace kvcommons {
 
@@ -55,6 +58,11 @@ using MeanPtr = std::shared_ptr<const MeanSnapshot>;
 constexpr ElementType OffsetTypeOf(ElementType type) {
   return type == ElementType::kFp32 ? ElementType::kFp32 : ElementType::kFp16;
 }
+
+// Planes of offsets as a block has them: of the model's shape, in their own type.
+PlaneLayout OffsetPlanes(const ModelProfile& profile);
+// A key that nobody had: a snapshot's blocks are never those of another, whatever was learned.
+BlockKey FreshTeamKey(const ChainHasher& hasher);
 
 std::string EncodeMean(const MeanSnapshot& mean);
 // kCorrupted on anything but what EncodeMean wrote; kUnsupported on another version.

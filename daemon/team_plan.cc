@@ -1,57 +1,14 @@
 #include "daemon/team_plan.h"
 
 #include <algorithm>
-#include <array>
 #include <cstring>
 #include <map>
 #include <utility>
 
-#include "kernels/anchor_rows.h"
+#include "daemon/team_blend.h"
 
 namespace kvcommons {
 namespace {
-
-constexpr bool IsKey(std::size_t plane) { return plane % 2 == 0; }
-constexpr bool IsFirstLayer(std::size_t plane) { return plane < 2; }
-
-// A block's rows as they land in the prompt: turned by `move`, and by the mean in place where there
-// is one. Layer 0 depends on the token alone and is never corrected (D5).
-struct BlockBlend {
-  const ModelProfile& profile;
-  const PlaneLayout& planes;
-  const RotationTable& move;   // from where the base was computed
-  const RotationTable& start;  // of the local frame
-  const PinnedBlock& base;
-  const PinnedBlock* mean;  // of as many rows at least; null: none
-
-  void Write(std::byte* to) const {
-    const KeyRowFormat format = profile.key_row();
-    const std::size_t rows = base.record().tokens.size();
-    const std::vector<float> ones(rows, 1.0F);
-    for (std::size_t plane = 0; plane < planes.plane_count(); ++plane) {
-      const std::size_t at = planes.PlaneOffset(plane, rows);
-      const std::byte* const from = base.bytes().data() + at;
-      if (mean != nullptr && !IsFirstLayer(plane)) {
-        const BlockRecord& record = mean->record();
-        const std::byte* const offsets =
-            mean->bytes().data() + record.planes.PlaneOffset(plane, record.tokens.size());
-        Blend({.format = format,
-               .move = IsKey(plane) ? &move : nullptr,
-               .start = IsKey(plane) ? &start : nullptr,
-               .base = from,
-               .out = to + at,
-               .rows = rows,
-               .offset_type = OffsetTypeOf(profile.element_type),
-               .offsets = {&offsets, 1},
-               .weights = ones.data()});
-      } else if (IsKey(plane)) {
-        RotateRows(format, move, from, to + at, rows, format.row_bytes());
-      } else {
-        CopyBytes(from, to + at, rows * planes.row_bytes[plane]);
-      }
-    }
-  }
-};
 
 class Maker {
  public:
@@ -98,6 +55,7 @@ class Maker {
     bases_.clear();
     bases_.resize(count());
     means_.assign(count(), nullptr);
+    slots_anchors_.assign(count(), {});
     for (std::size_t i = 0; i < count(); ++i) {
       const TeamContentRef& content = request_.contents[i];
       TeamSlotPlan& slot = result_.slots[i];
@@ -106,27 +64,80 @@ class Maker {
         slot.reason = team_reason::kEmpty;
         continue;
       }
-      means_[i] = team_.pool().Find(team_.KeyOfMean(*request_.shape, i, content.is_answer));
+      const MeanKey key = team_.KeyOfMean(*request_.shape, i, content.is_answer);
+      means_[i] = team_.pool().Find(key);
       if (means_[i] != nullptr) {
         slot.deposits = means_[i]->deposits;
         slot.covered_rows = std::min(means_[i]->CoveredRows(request_.least_deposits), tokens);
       }
       slot.reason = team_reason::kCorrected;
-      if (request_.corrects && slot.covered_rows < tokens) {
-        slot.reason = slot.deposits < request_.least_deposits ? team_reason::kFewDeposits
-                                                              : team_reason::kFewLong;
-        slot.is_wanted = true;
-      }
       bases_[i] = PinBase(store_, team_, content);
+      if (request_.correction == TeamCorrection::kMean) JudgeMean(key, i);
       if (bases_[i].blocks.empty()) {
         slot.reason = team_reason::kMissingBase;
         slot.is_wanted = false;
+      } else if (request_.correction == TeamCorrection::kAnchors) {
+        JudgeAnchors(i);
       }
       if (slot.reason == team_reason::kCorrected) continue;
       if (all) result_.reason = slot.reason;
       all = false;
     }
     return all;
+  }
+
+  void JudgeMean(const MeanKey& key, std::size_t i) {
+    TeamSlotPlan& slot = result_.slots[i];
+    const auto tokens = static_cast<std::uint32_t>(request_.contents[i].tokens.size());
+    if (slot.covered_rows >= tokens) return;
+    slot.reason =
+        slot.deposits < request_.least_deposits ? team_reason::kFewDeposits : team_reason::kFewLong;
+    slot.is_wanted = true;
+    if (!team_.pool().IsTooLong(key, tokens)) return;
+    slot.reason = team_reason::kPoolBound;
+    slot.is_wanted = false;
+  }
+
+  // Counts first, then the gate; a content that comes again is corrected by its own anchor alone.
+  void JudgeAnchors(std::size_t i) {
+    const TeamContentRef& content = request_.contents[i];
+    TeamSlotPlan& slot = result_.slots[i];
+    const auto tokens = static_cast<std::uint32_t>(content.tokens.size());
+    const SlotKey key = team_.KeyOfSlot(*request_.shape, i, content.is_answer);
+    auto found = team_.pool().anchors().Find(key, tokens, request_.shape->version);
+    const auto own = std::find_if(found.rows.begin(), found.rows.end(), [&](const AnchorPtr& rows) {
+      return rows->content == content.content;
+    });
+    if (own != found.rows.end()) {
+      slots_anchors_[i] = {*own};
+      slot.deposits = 1;
+      return;
+    }
+    slot.is_wanted = true;
+    slot.deposits = static_cast<std::uint32_t>(found.rows.size());
+    if (DecideByCounts(found.anchors, found.rows.size(), tokens)) {
+      slot.reason = found.anchors < kMinAnchors ? team_reason::kFewDeposits : team_reason::kFewLong;
+      return;
+    }
+    const std::int64_t start_ns = clock_.NowNs();
+    const auto pins = PinAnchors(store_, team_.pool(), team_.model(), found.rows, tokens, nullptr);
+    if (!pins) {
+      slot.reason = team_reason::kFewDeposits;
+      return;
+    }
+    const ShareDecision decision = DecideByDistances(GateDistances(team_.model(), bases_[i], *pins),
+                                                     {.gamma = request_.gamma});
+    result_.gate_us += static_cast<double>(clock_.NowNs() - start_ns) / 1e3;
+    slot.entropy_bits = decision.entropy_bits;
+    if (decision.reason != ShareReason::kNear) {
+      slot.reason = team_reason::kSpread;
+      return;
+    }
+    slot.is_wanted = false;
+    for (const std::size_t counted : decision.counted) {
+      team_.pool().anchors().CountUse(key, found.rows[counted]->content);
+    }
+    slots_anchors_[i] = std::move(found.rows);
   }
 
   Result<TeamPlan> Exact() {
@@ -144,15 +155,23 @@ class Maker {
     return Status();
   }
 
-  // kNotFound: a mean was lost meanwhile, and is forgotten; judge again.
+  // kNotFound: what corrects was lost meanwhile, and is forgotten; judge again.
   Result<TeamPlan> Reuse() {
-    slot_of_offer_.clear();
+    // The longest exact chain first: where all of it is held nothing is approximated.
+    auto exact = Exact();
+    if (!exact) return exact;
+    if (exact->prepared.plan.computed_rows <= 1) {
+      exact->reason = team_reason::kHeld;
+      return exact;
+    }
+    result_ = std::move(*exact);
     PromptRequest prompt = request_.prompt;
     prompt.policy = Policy::kTeam;
     // Nothing behind the first slot will be exact: the chain ends there, so that what stands before
     // it is held whole, a short last block included.
     prompt.store_tokens =
         std::min(prompt.store_tokens, static_cast<Position>(request_.shape->shape.head_tokens));
+    slot_of_offer_.clear();
     for (std::size_t i = 0; i < count(); ++i) {
       const Position begin = result_.layout.slots[i].content_begin;
       const auto tokens = static_cast<Position>(request_.contents[i].tokens.size());
@@ -161,14 +180,10 @@ class Maker {
       prompt.slots.push_back({begin, begin + tokens, request_.first_rows});
     }
     KVC_FAIL_IF_ERROR(Plan(std::move(prompt)));
-    const align_plan& plan = result_.prepared.plan;
-    if (plan.anchored_rows == 0) {
-      // Nothing is approximate: what was computed all the same may as well be learned from.
-      const bool is_held = plan.computed_rows <= 1;
-      result_.reason = is_held ? team_reason::kHeld : team_reason::kNotWorthIt;
-      return std::move(result_);
+    if (result_.prepared.plan.anchored_rows == 0) {
+      result_.reason = team_reason::kNotWorthIt;
+      return Exact();
     }
-    const std::int64_t start_ns = clock_.NowNs();
     const Status blended = BlendSlots();
     if (blended.code() == Code::kExhausted) {
       result_.reason = team_reason::kNoRoom;
@@ -178,53 +193,90 @@ class Maker {
       result_.reason = team_reason::kFewDeposits;  // unless it is judged again
       return Fail(blended);
     }
-    result_.blend_us = static_cast<double>(clock_.NowNs() - start_ns) / 1e3;
     result_.reuses = true;
     result_.reason = team_reason::kCorrected;
     return std::move(result_);
   }
 
-  // Fills in the rows of the plan's slots. kExhausted: no room; kNotFound: a mean's blocks are
-  // gone.
+  // What corrects one slot's rows, pinned.
+  struct Corrections {
+    std::vector<PinnedBlock> mean;
+    AnchorPins anchors;
+    SlotCorrections rows;
+  };
+
+  Result<std::unique_ptr<Corrections>> CorrectionsOf(std::size_t slot, std::string* used) {
+    auto made = std::make_unique<Corrections>();
+    const OpenedModel& model = team_.model();
+    const std::size_t blocks = bases_[slot].blocks.size();
+    if (request_.correction == TeamCorrection::kMean) {
+      for (std::size_t i = 0; i < blocks; ++i) {
+        const BlockKey& key = means_[slot]->blocks[i];
+        auto pin = store_.Pin(model.tenant.domain, key);
+        if (!pin) return Fail(pin.error());
+        if (!*pin) {
+          team_.pool().Forget(*means_[slot]);
+          return Fail(NotFound("the mean of slot " + std::to_string(slot) + " is gone"));
+        }
+        *used += key.view();
+        made->mean.push_back(std::move(**pin));
+      }
+      for (const PinnedBlock& block : made->mean) made->rows.offsets.push_back({&block});
+    }
+    if (request_.correction == TeamCorrection::kAnchors) {
+      const std::int64_t start_ns = clock_.NowNs();
+      const auto& anchors = slots_anchors_[slot];
+      const std::uint32_t rows = bases_[slot].rows();
+      const ReaderKey& reader = request_.shape->version;
+      const auto own = PinAnchors(store_, team_.pool(), model, anchors, rows, nullptr);
+      if (!own) return Fail(own.error());
+      auto offsets = PinAnchors(store_, team_.pool(), model, anchors, rows, &reader);
+      if (!offsets) return Fail(offsets.error());
+      made->anchors = std::move(*offsets);
+      if (anchors.size() > 1) made->rows.weights = WeighAnchors(model, bases_[slot], *own);
+      made->rows.offsets.resize(blocks);
+      for (std::size_t a = 0; a < anchors.size(); ++a) {
+        for (std::size_t i = 0; i < blocks; ++i) {
+          made->rows.offsets[i].push_back(&made->anchors[a][i]);
+          *used += anchors[a]->offsets.at(reader)[i].view();
+          *used += anchors[a]->base[i].view();
+        }
+      }
+      result_.weights_us += static_cast<double>(clock_.NowNs() - start_ns) / 1e3;
+    }
+    *used += request_.contents[slot].content.view();
+    return made;
+  }
+
+  // Fills in the rows of the plan's slots. kExhausted: no room; kNotFound: blocks of what corrects
+  // are gone.
   Status BlendSlots() {
     const OpenedModel& model = team_.model();
-    std::vector<std::unique_ptr<RotationTable>> tables;
-    std::vector<PinnedBlock> means;  // while blending
-    means.reserve(result_.prepared.spans.size());
-    std::vector<Store::PutItem> items;
+    std::map<std::size_t, std::unique_ptr<Corrections>> corrections;  // by slot
+    std::map<std::size_t, std::unique_ptr<SlotWriter>> writers;
     std::map<std::pair<std::size_t, std::size_t>, std::uint32_t> item_of;  // by slot and block
+    std::vector<Store::PutItem> items;
     std::string used;  // what the rows are made of
     for (LeasedSpan& part : result_.prepared.spans) {
       if (part.span.source != SpanSource::kSlot) continue;
       const std::size_t slot = slot_of_offer_[part.span.chunk];
+      const Position begin = result_.layout.slots[slot].content_begin;
+      if (!writers.contains(slot)) {
+        auto made = CorrectionsOf(slot, &used);
+        if (!made) return made.error();
+        const Corrections& held = *(corrections[slot] = std::move(*made));
+        writers[slot] = std::make_unique<SlotWriter>(model, bases_[slot], held.rows, begin);
+      }
       const auto index = static_cast<std::size_t>(part.span.parent_begin) /
                          std::size_t{model.profile.block_tokens};
       const auto [at, is_new] =
           item_of.try_emplace({slot, index}, static_cast<std::uint32_t>(items.size()));
       part.pin = at->second;
       if (!is_new) continue;
-      const TeamContentRef& content = request_.contents[slot];
-      const BaseRows& base = bases_[slot];
-      const Position begin = result_.layout.slots[slot].content_begin;
-      tables.push_back(std::make_unique<RotationTable>(model.profile.omega, begin - base.origin));
-      tables.push_back(std::make_unique<RotationTable>(model.profile.omega, begin));
-      const PinnedBlock* mean = nullptr;
-      if (request_.corrects) {
-        auto pin = store_.Pin(model.tenant.domain, means_[slot]->blocks[index]);
-        if (!pin) return pin.error();
-        if (!*pin) {
-          team_.pool().Forget(*means_[slot]);
-          return NotFound("the mean of slot " + std::to_string(slot) + " is gone");
-        }
-        means.push_back(std::move(**pin));
-        mean = &means.back();
-        used += means_[slot]->blocks[index].view();
-      }
-      used += content.content.view();
       Store::PutItem item;
       BlockRecord& record = item.record;
-      record.tokens = base.blocks[index].record().tokens;
-      record.key = base.blocks[index].record().key;  // nobody finds it under any
+      record.tokens = bases_[slot].blocks[index].record().tokens;
+      record.key = bases_[slot].blocks[index].record().key;  // nobody finds it under any
       record.content_key = model.hasher.ContentKeyOf(record.tokens);
       record.fingerprint = model.fingerprint;
       record.domain = model.tenant.domain;
@@ -232,28 +284,29 @@ class Maker {
       record.origin = begin + static_cast<Position>(index * model.profile.block_tokens);
       record.planes = model.planes;
       record.producer_uid = model.tenant.uid;
-      item.fill = [blend = BlockBlend{model.profile, model.planes, *tables[tables.size() - 2],
-                                      *tables.back(), base.blocks[index], mean}](std::byte* to) {
-        blend.Write(to);
+      item.fill = [writer = writers[slot].get(), index](std::byte* to) {
+        writer->WriteBlock(index, to);
       };
       items.push_back(std::move(item));
     }
+    const std::int64_t start_ns = clock_.NowNs();
     auto pins = store_.PutTransient(model.tenant.domain, items);
     if (!pins) return pins.error();
+    result_.blend_us = static_cast<double>(clock_.NowNs() - start_ns) / 1e3;
     const auto first = static_cast<std::uint32_t>(result_.prepared.pins.size());
     for (LeasedSpan& part : result_.prepared.spans) {
       if (part.span.source == SpanSource::kSlot) part.pin += first;
     }
     for (PinnedBlock& pin : *pins) result_.prepared.pins.push_back(std::move(pin));
-    for (std::size_t i = 0; i < count() && request_.corrects; ++i) {
-      if (means_[i] != nullptr) team_.pool().CountUse(means_[i]->key);
+    for (std::size_t i = 0; i < count(); ++i) {
+      if (request_.correction == TeamCorrection::kMean && means_[i] != nullptr) {
+        team_.pool().CountUse(means_[i]->key);
+      }
     }
     const auto digest = model.hasher.IdOf<ContentKey>("epoch   ", used);
     std::memcpy(&result_.epoch, digest.bytes.data(), sizeof result_.epoch);
     return Status();
   }
-
-  using align_plan = kvcommons::Plan;
 
   Store& store_;
   const Clock& clock_;
@@ -262,6 +315,7 @@ class Maker {
   TeamPlan result_;
   std::vector<BaseRows> bases_;
   std::vector<MeanPtr> means_;
+  std::vector<std::vector<AnchorPtr>> slots_anchors_;
   std::vector<std::size_t> slot_of_offer_;  // empty contents offer nothing
 };
 

@@ -5,8 +5,9 @@
 // All or nothing: contents are reused where every slot can be corrected over its whole length, and
 // where the cost model does not find the exact chain alone as fast (I11). Corrected rows belong to
 // the plan: they are never found under any key (I3), and equal requests of equal epochs give equal
-// bytes. Source: specs: KVCOMM §11 (operations 3 and 4; variants mean, mean+seg), §10 (D5, D9, D10,
-// D12). Thread safety: blocks on the disk; any thread.
+// bytes. Source: specs: KVCOMM §5, §7, §11 (operations 3 and 4; profile C and the variants mean and
+// mean+seg, text between slots computed), §10 (D2, D9, D10, D12). Thread safety: blocks on the
+// disk; any thread.
 
 #pragma once
 
@@ -19,9 +20,17 @@
 #include "base/clock.h"
 #include "daemon/plan_maker.h"
 #include "daemon/team.h"
+#include "daemon/team_blend.h"
 #include "store/store.h"
 
 namespace kvcommons {
+
+// How contents' rows are corrected. Values travel over the wire.
+enum class TeamCorrection : std::uint8_t {
+  kNone = 0,     // turned to their place and nothing else
+  kMean = 1,     // the mean offset of earlier ones
+  kAnchors = 2,  // earlier ones' offsets by nearness (profile C)
+};
 
 struct TeamContentRef {
   ContentKey content;
@@ -35,7 +44,8 @@ struct TeamPlanRequest {
   AgentTemplatePtr shape;
   std::vector<TeamContentRef> contents;  // one a slot
   std::uint32_t least_deposits = 4;
-  bool corrects = true;  // false: contents are turned to their place and nothing else
+  TeamCorrection correction = TeamCorrection::kMean;
+  double gamma = 0.3;  // of the gate, which anchors ask
   std::uint32_t first_rows = 0;
   bool exact = false;
   PromptRequest prompt;  // tokens, costs, store_tokens and edit.min_run; the rest follows
@@ -46,6 +56,7 @@ namespace team_reason {
 inline constexpr std::string_view kCorrected = "corrected", kAskedExact = "asked_exact",
                                   kFewDeposits = "few_deposits", kFewLong = "few_long",
                                   kMissingBase = "missing_base", kNotWorthIt = "not_worth_it",
+                                  kPoolBound = "pool_bound", kSpread = "spread",
                                   kNoRoom = "no_room", kCannotMove = "cannot_move", kHeld = "held",
                                   kEmpty = "empty";
 }  // namespace team_reason
@@ -53,8 +64,9 @@ inline constexpr std::string_view kCorrected = "corrected", kAskedExact = "asked
 struct TeamSlotPlan {
   std::string_view reason;
   std::uint32_t covered_rows = 0;
-  std::uint32_t deposits = 0;
+  std::uint32_t deposits = 0;  // that the mean is of, or anchors that correct
   bool is_wanted = false;
+  double entropy_bits = 0;  // where the gate was asked
 };
 
 struct TeamPlan {
@@ -64,7 +76,7 @@ struct TeamPlan {
   std::string_view reason;
   std::uint64_t epoch = 0;
   std::vector<TeamSlotPlan> slots;
-  double blend_us = 0;
+  double gate_us = 0, weights_us = 0, blend_us = 0;
 };
 
 // The prompt's tokens. kInvalidArgument: contents do not fit the template or the context.
@@ -76,11 +88,6 @@ Result<TokenList> FillTemplate(const AgentTemplate& shape,
 Result<TeamPlan> MakeTeamPlan(Store& store, const Clock& clock, const Team& team,
                               TeamPlanRequest request);
 
-// A content's own rows, pinned; empty where a block is gone or there is no room for it.
-struct BaseRows {
-  std::vector<PinnedBlock> blocks;
-  Position origin = 0;  // that the first row's key is rotated for
-};
 BaseRows PinBase(Store& store, const Team& team, const TeamContentRef& content);
 
 }  // namespace kvcommons

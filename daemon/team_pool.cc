@@ -1,7 +1,5 @@
 #include "daemon/team_pool.h"
 
-#include <sodium.h>
-
 #include <algorithm>
 #include <cmath>
 #include <utility>
@@ -16,25 +14,6 @@ constexpr Logger kLog("team");
 constexpr std::string_view kNotePrefix = "team-mean/";
 
 std::string NoteOf(const MeanKey& key) { return std::string(kNotePrefix) + key.ToHex(); }
-
-// Planes of offsets as a block has them: of the model's shape, in their own type.
-PlaneLayout OffsetPlanes(const ModelProfile& profile) {
-  PlaneLayout planes = profile.planes();
-  const std::size_t wide = ElementBytes(OffsetTypeOf(profile.element_type));
-  const std::size_t narrow = ElementBytes(profile.element_type);
-  for (std::uint32_t& bytes : planes.row_bytes) {
-    bytes = static_cast<std::uint32_t>(bytes / narrow * wide);
-  }
-  return planes;
-}
-
-// Keys of blocks of a snapshot: never those of another one, whatever was learned.
-BlockKey FreshKey(const ChainHasher& hasher, const MeanKey& mean) {
-  std::string message(mean.view());
-  message.resize(message.size() + 16);
-  randombytes_buf(message.data() + 16, 16);
-  return hasher.IdOf<BlockKey>("teammean", message);
-}
 
 }  // namespace
 
@@ -61,6 +40,12 @@ void TeamPool::Load() {
     if (mean) RemoveBlocks(mean->blocks);
     static_cast<void>(store_.RemoveNote(domain_, note.name));
   }
+  std::uint64_t mean_bytes = 0;
+  {
+    MutexLock lock(mutex_);
+    mean_bytes = bytes_;
+  }
+  anchors_.Load(limit_bytes_ - mean_bytes);
 }
 
 MeanPtr TeamPool::Find(const MeanKey& key) const {
@@ -99,17 +84,30 @@ void TeamPool::Erase(const MeanSnapshot& mean) {
   Drop(mean);
 }
 
-Result<std::vector<MeanPtr>> TeamPool::MakeRoom(const MeanKey& keep, std::uint64_t bytes) {
-  if (bytes > limit_bytes_) {
+bool TeamPool::IsTooLong(const MeanKey& key, std::uint32_t rows) const {
+  MutexLock lock(mutex_);
+  const auto found = too_long_.find(key);
+  return found != too_long_.end() && rows >= found->second;
+}
+
+Result<std::vector<MeanPtr>> TeamPool::MakeRoom(const MeanSnapshot& next) {
+  const MeanKey& keep = next.key;
+  const std::uint64_t bytes = next.bytes;
+  const std::uint64_t limit_bytes = limit_bytes_ - std::min(limit_bytes_, anchors_.bytes());
+  if (bytes > limit_bytes) {
+    MutexLock lock(mutex_);
+    if (too_long_.size() >= kMaxTooLong) too_long_.clear();
+    const auto [at, is_new] = too_long_.try_emplace(keep, next.rows());
+    at->second = std::min(at->second, next.rows());
     return Fail(Exhausted("the mean takes " + std::to_string(bytes) +
-                          " bytes; the limit of all of a tenant's teams is " +
-                          std::to_string(limit_bytes_)));
+                          " bytes; the limit of all of a tenant's means is " +
+                          std::to_string(limit_bytes) + " (team_memory, less its anchors)"));
   }
   std::vector<MeanPtr> gone;
   MutexLock lock(mutex_);
   const auto own = means_.find(keep);
   const std::uint64_t replaced = own == means_.end() ? 0 : own->second.mean->bytes;
-  while (bytes_ - replaced + bytes > limit_bytes_) {
+  while (bytes_ - replaced + bytes > limit_bytes) {
     // Fewest uses for its bytes; the oldest of equals.
     auto least = means_.end();
     for (auto at = means_.begin(); at != means_.end(); ++at) {
@@ -155,7 +153,7 @@ Result<std::vector<Store::PutItem>> TeamPool::Mix(const TeamLesson& lesson, cons
     }
     Store::PutItem item;
     BlockRecord& record = item.record;
-    record.key = FreshKey(model.hasher, next.key);
+    record.key = FreshTeamKey(model.hasher);
     record.tokens.assign(rows, 0);
     record.content_key = model.hasher.ContentKeyOf(record.tokens);
     record.fingerprint = model.fingerprint;
@@ -225,7 +223,7 @@ Result<TeamPool::Learned> TeamPool::Learn(const TeamLesson& lesson) {
   next.blocks.resize((next.rows() + next.block_tokens - 1) / next.block_tokens);
   next.bytes = OffsetPlanes(model.profile).BlockBytes(next.rows());
 
-  auto gone = MakeRoom(next.key, next.bytes);
+  auto gone = MakeRoom(next);
   if (!gone) return Fail(gone.error());
   for (const MeanPtr& mean : *gone) Drop(*mean);
 
@@ -257,6 +255,16 @@ Result<TeamPool::Learned> TeamPool::Learn(const TeamLesson& lesson) {
   return Learned::kLearned;
 }
 
+Result<bool> TeamPool::LearnAnchor(const AnchorLesson& lesson) {
+  MutexLock learn(learn_mutex_);
+  std::uint64_t mean_bytes = 0;
+  {
+    MutexLock lock(mutex_);
+    mean_bytes = bytes_;
+  }
+  return anchors_.Learn(lesson, limit_bytes_ - std::min(limit_bytes_, mean_bytes));
+}
+
 std::vector<TeamPool::Row> TeamPool::List() const {
   std::vector<Row> rows;
   {
@@ -281,7 +289,8 @@ std::vector<TeamPool::Row> TeamPool::List(const Fingerprint& fingerprint,
 
 TeamPool::Totals TeamPool::GetTotals() const {
   MutexLock lock(mutex_);
-  return {means_.size(), bytes_, limit_bytes_, evicted_};
+  return {means_.size(),    anchors_.count(), bytes_ + anchors_.bytes(),
+          anchors_.bytes(), limit_bytes_,     evicted_};
 }
 
 std::shared_ptr<TeamPool> TeamPools::Open(const DomainId& domain) {

@@ -1,12 +1,12 @@
-// TeamPool: everything that one tenant's teams learned, in all of its models.
+// TeamPool: everything that one tenant's teams learned, in all of its models: means, and anchors
+// for teams that keep them.
 //
-// Guarantees: bytes of means never exceed the tenant's bound, and of another tenant nothing is
-// found here (I7); a mean is whole or absent, also after a kill (I8): its blocks are stored before
-// the record that names them, and those it replaces go afterwards. Reading takes snapshots and no
-// lock is held while rows are read; deposits of a tenant go one after the other. Means that blocks
-// were lost of are forgotten.
-// Thread safety: every method may be called from any thread; Open, Learn and Forget block on the
-// disk.
+// Guarantees: bytes of both never exceed the tenant's bound together; each makes room among its
+// own; and of another tenant nothing is found here (I7); a mean is whole or absent, also after a
+// kill (I8): its blocks are stored before the record that names them, and those it replaces go
+// afterwards. Reading takes snapshots and no lock is held while rows are read; deposits of a tenant
+// go one after the other. Means that blocks were lost of are forgotten. Thread safety: every method
+// may be called from any thread; Open, Learn and Forget block on the disk.
 
 #pragma once
 
@@ -19,6 +19,7 @@
 
 #include "base/mutex.h"
 #include "base/status.h"
+#include "daemon/anchor_pool.h"
 #include "daemon/prompt.h"
 #include "daemon/team_mean.h"
 #include "store/store.h"
@@ -49,11 +50,20 @@ class TeamPool {
   // Null: nothing is known.
   MeanPtr Find(const MeanKey& key) const EXCLUDES(mutex_);
   void CountUse(const MeanKey& key) EXCLUDES(mutex_);
+  // A mean of so many rows was refused for the bound: it need not be tried again.
+  bool IsTooLong(const MeanKey& key, std::uint32_t rows) const EXCLUDES(mutex_);
 
   enum class Learned : std::uint8_t { kLearned, kKnown };
   // kExhausted: the mean alone would be over the bound, or the store has no room. kInvalidArgument:
   // offsets are no numbers, or the content is longer than a mean may be.
   Result<Learned> Learn(const TeamLesson& lesson) EXCLUDES(learn_mutex_, mutex_);
+  // The same content as an anchor. False: this reader's offsets were there.
+  Result<bool> LearnAnchor(const AnchorLesson& lesson) EXCLUDES(learn_mutex_, mutex_);
+  void ForgetAnchor(const AnchorRows& rows) EXCLUDES(learn_mutex_, mutex_) {
+    MutexLock learn(learn_mutex_);
+    anchors_.Forget(rows);
+  }
+  AnchorPool& anchors() { return anchors_; }
   // The snapshot's blocks are gone.
   void Forget(const MeanSnapshot& mean) EXCLUDES(learn_mutex_, mutex_);
 
@@ -67,11 +77,13 @@ class TeamPool {
   std::vector<Row> List(const Fingerprint& fingerprint, const std::string& team) const
       EXCLUDES(mutex_);
   struct Totals {
-    std::uint64_t means = 0, bytes = 0, limit_bytes = 0, evicted = 0;
+    std::uint64_t means = 0, anchors = 0, bytes = 0, anchor_bytes = 0, limit_bytes = 0, evicted = 0;
   };
   Totals GetTotals() const EXCLUDES(mutex_);
 
  private:
+  static constexpr std::size_t kMaxTooLong = 4096;
+
   struct Entry {
     MeanPtr mean;
     std::uint64_t uses = 0;
@@ -79,11 +91,11 @@ class TeamPool {
   };
 
   TeamPool(Store& store, const DomainId& domain, std::uint64_t limit_bytes)
-      : store_(store), domain_(domain), limit_bytes_(limit_bytes) {}
+      : store_(store), domain_(domain), limit_bytes_(limit_bytes), anchors_(store, domain) {}
 
   void Load() EXCLUDES(mutex_);
   // Takes out what must go for `bytes` to fit, least used for its bytes first.
-  Result<std::vector<MeanPtr>> MakeRoom(const MeanKey& keep, std::uint64_t bytes) EXCLUDES(mutex_);
+  Result<std::vector<MeanPtr>> MakeRoom(const MeanSnapshot& next) EXCLUDES(mutex_);
   // Rows of the next snapshot, in blocks for the store.
   Result<std::vector<Store::PutItem>> Mix(const TeamLesson& lesson, const MeanPtr& before,
                                           MeanSnapshot& next);
@@ -94,9 +106,11 @@ class TeamPool {
   Store& store_;
   const DomainId domain_;
   const std::uint64_t limit_bytes_;
+  AnchorPool anchors_;
   Mutex learn_mutex_;  // held across the disk: before mutex_, never while it is held
   mutable Mutex mutex_;
   std::map<MeanKey, Entry> means_ GUARDED_BY(mutex_);
+  std::map<MeanKey, std::uint32_t> too_long_ GUARDED_BY(mutex_);  // rows; at most kMaxTooLong
   std::uint64_t bytes_ GUARDED_BY(mutex_) = 0;
   std::uint64_t evicted_ GUARDED_BY(mutex_) = 0;
   std::uint64_t next_order_ GUARDED_BY(mutex_) = 0;

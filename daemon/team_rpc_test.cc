@@ -64,8 +64,10 @@ struct Part {
 class TeamWorker {
  public:
   TeamWorker(kj::AsyncIoContext& io, const std::string& socket, const std::string& team = "team",
-             std::uint32_t least = 2)
-      : client_(io, socket), model_(client_.OpenModel(kShape)), team_(Open(team, least)) {
+             std::uint32_t least = 2, bool keeps_anchors = false)
+      : client_(io, socket),
+        model_(client_.OpenModel(kShape)),
+        team_(Open(team, least, keeps_anchors)) {
     staging_ = client_.Staging(kMiB);
   }
 
@@ -131,9 +133,11 @@ class TeamWorker {
 
   struct Ask {
     std::vector<Tokens> contents;
-    bool corrects = true, exact = false;
+    std::uint8_t correction = 1;
+    bool exact = false;
     std::uint32_t first_rows = 0, store_tokens = 0;
     double prefill_us = 2000;
+    double gamma = 1;
   };
   auto Plan(rpc::Hash128::Reader version, const Ask& ask) {
     auto call = team_.planRequest();
@@ -144,7 +148,8 @@ class TeamWorker {
       const Tokens& tokens = ask.contents[i];
       WriteTokens(tokens, contents[i].initTokens(static_cast<unsigned>(tokens.size())));
     }
-    request.setCorrection(ask.corrects ? 1 : 0);
+    request.setCorrection(ask.correction);
+    request.setGamma(ask.gamma);
     request.setExact(ask.exact);
     request.setFirstRows(ask.first_rows);
     request.setStoreTokens(ask.store_tokens);
@@ -221,12 +226,13 @@ class TeamWorker {
   }
 
  private:
-  rpc::Team::Client Open(const std::string& name, std::uint32_t least) {
+  rpc::Team::Client Open(const std::string& name, std::uint32_t least, bool keeps_anchors) {
     auto request = model_.openTeamRequest();
     request.setName(name.c_str());
     auto options = request.initOptions();
     WriteTokens(kLeadIn, options.initLeadIn(static_cast<unsigned>(kLeadIn.size())));
     options.setLeastDeposits(least);
+    options.setKeepAnchors(keeps_anchors);
     auto response = request.send().wait(client_.wait());
     EXPECT_EQ(MessageOf(response), "");
     return response.getTeam();
@@ -256,10 +262,12 @@ class TeamRpcTest : public ::testing::Test {
   static Tokens Question(TokenId which, std::size_t tokens = 40) { return Text(tokens, which); }
 
   // The whole of one call: own rows, plan, compute, commit, deposit.
-  std::string Run(TeamWorker& worker, const Tokens& question) {
+  std::string Run(TeamWorker& worker, const Tokens& question, std::uint8_t correction = 1) {
     worker.PutText(question);
     const auto version = worker.PutTemplate("solver", {kHead, kTail}, {"question"});
-    auto plan = worker.Plan(version.getVersion(), AskOf(question));
+    auto ask = AskOf(question);
+    ask.correction = correction;
+    auto plan = worker.Plan(version.getVersion(), ask);
     EXPECT_EQ(MessageOf(plan), "");
     worker.Commit(plan, PartsOf(question));
     std::string outcome = plan.getTeam().getReason().cStr();
@@ -336,7 +344,7 @@ TEST_F(TeamRpcTest, WithoutCorrectionContentsAreTurnedToTheirPlace) {
   worker.PutText(question);
   const auto version = worker.PutTemplate("solver", {kHead, kTail}, {"question"});
   auto ask = AskOf(question);
-  ask.corrects = false;
+  ask.correction = 0;
   auto plan = worker.Plan(version.getVersion(), ask);
   EXPECT_TRUE(plan.getTeam().getReuses());
   // The base has its own hundredths a row, and nothing of the agent's quarter.
@@ -604,8 +612,10 @@ TEST_F(TeamRpcTest, MeansNeverExceedTheTenantsBoundAndTheLeastUsedLeaves) {
   EXPECT_EQ(held(), "one two ");
   EXPECT_EQ(teach("three", Question(1)), "learned");
   EXPECT_EQ(held(), "one three ");
-  EXPECT_EQ(teach("four", Question(4, 81)), "pool_bound");
+  EXPECT_EQ(teach("four", Question(4, 81)), "pool_bound");  // refused
+  EXPECT_EQ(teach("four", Question(5, 90)), "pool_bound");  // not asked for again
   EXPECT_EQ(held(), "one three ");
+  EXPECT_EQ(teach("four", Question(6, 40)), "learned");
 }
 
 TEST_F(TeamRpcTest, MeansWhoseBlocksAreGoneAreForgottenAndNothingWrongIsServed) {
@@ -627,6 +637,110 @@ TEST_F(TeamRpcTest, MeansWhoseBlocksAreGoneAreForgottenAndNothingWrongIsServed) 
   EXPECT_EQ(Run(worker, Question(3)), "few_deposits, learned");
   EXPECT_EQ(Run(worker, Question(4)), "few_deposits, learned");
   EXPECT_EQ(Run(worker, Question(5)), "corrected");
+}
+
+TEST_F(TeamRpcTest, AnchorsCorrectByNearnessWhereTheGateLetsThem) {
+  TeamWorker worker(loop_.io, daemon_.socket(), "team", 2, true);
+  EXPECT_EQ(Run(worker, Question(1), 2), "few_deposits, learned");
+  EXPECT_EQ(Run(worker, Question(2), 2), "few_deposits, learned");
+  const Tokens third = Question(3);
+  worker.PutText(third);
+  const auto version = worker.PutTemplate("solver", {kHead, kTail}, {"question"});
+  auto ask = AskOf(third);
+  ask.correction = 2;
+  auto plan = worker.Plan(version.getVersion(), ask);
+  ASSERT_EQ(MessageOf(plan), "");
+  EXPECT_STREQ(plan.getTeam().getReason().cStr(), "corrected");
+  EXPECT_EQ(plan.getTeam().getSlots()[0].getDeposits(), 2u);
+  EXPECT_GT(plan.getTeam().getSlots()[0].getEntropyBits(), 0);
+  // All contents have the same offsets, so whatever the weights the sum is right.
+  ExpectRowsAreExact(worker, plan, PartsOf(third), 6 * kUlp16);
+  auto again = worker.Plan(version.getVersion(), ask);
+  EXPECT_EQ(again.getTeam().getEpoch(), plan.getTeam().getEpoch());
+  EXPECT_EQ(worker.Read(again, 30, 2), worker.Read(plan, 30, 2));
+  ask.gamma = 0;
+  EXPECT_STREQ(worker.Plan(version.getVersion(), ask).getTeam().getReason().cStr(), "spread");
+  // Longer than all but one.
+  Run(worker, Question(4, 50), 2);
+  EXPECT_EQ(Run(worker, Question(5, 45), 2), "few_long, learned");
+  EXPECT_EQ(Run(worker, Question(6, 45), 2), "corrected");
+}
+
+TEST_F(TeamRpcTest, AContentThatComesAgainIsCorrectedByItsOwnAnchorAlone) {
+  TeamWorker worker(loop_.io, daemon_.socket(), "team", 2, true);
+  const Tokens question = Question(1);
+  Run(worker, question, 2);
+  // The prompt's exact rows leave; one anchor would be too few for another content.
+  auto list = worker.client().Session().listRequest();
+  list.setLimit(1000);
+  const auto blocks = list.send().wait(worker.wait());
+  for (const auto block : blocks.getBlocks()) {
+    if (block.getStorageClass() != static_cast<std::uint8_t>(StorageClass::kExact)) continue;
+    auto remove = worker.client().Session().removeRequest();
+    remove.setKey(block.getKey());
+    EXPECT_TRUE(remove.send().wait(worker.wait()).getRemoved());
+  }
+  const auto version = worker.PutTemplate("solver", {kHead, kTail}, {"question"});
+  auto ask = AskOf(question);
+  ask.correction = 2;
+  auto plan = worker.Plan(version.getVersion(), ask);
+  EXPECT_STREQ(plan.getTeam().getReason().cStr(), "corrected");
+  EXPECT_EQ(plan.getTeam().getSlots()[0].getDeposits(), 1u);
+  ExpectRowsAreExact(worker, plan, PartsOf(question), 6 * kUlp16);
+  EXPECT_EQ(Run(worker, Question(2), 2), "few_deposits, learned");
+}
+
+TEST_F(TeamRpcTest, AnchorsSurviveARestartAndAreNoOtherTenants) {
+  const auto options = [this] {
+    Daemon::Options with_disk = daemon_.DefaultOptions();
+    with_disk.config.disk_bytes = 128 * kMiB;
+    return with_disk;
+  };
+  daemon_.Restart(options());
+  std::uint64_t bytes = 0;
+  {
+    TeamWorker worker(loop_.io, daemon_.socket(), "team", 2, true);
+    Run(worker, Question(1), 2);
+    Run(worker, Question(2), 2);
+    const auto status = worker.team().statusRequest().send().wait(worker.wait()).getStatus();
+    EXPECT_EQ(status.getAnchors(), 2u);
+    bytes = status.getAnchorBytes();
+    EXPECT_EQ(bytes, 2 * 2 * 40 * kShape.token_bytes());
+  }
+  daemon_.Restart(options());
+  {
+    TeamWorker worker(loop_.io, daemon_.socket(), "team", 2, true);
+    const auto status = worker.team().statusRequest().send().wait(worker.wait()).getStatus();
+    EXPECT_EQ(status.getAnchorBytes(), bytes);
+    EXPECT_EQ(Run(worker, Question(3), 2), "corrected");
+  }
+  daemon_.uid = 1001;
+  TeamWorker other(loop_.io, daemon_.socket(), "team", 2, true);
+  EXPECT_EQ(Run(other, Question(3), 2), "few_deposits, learned");
+}
+
+TEST_F(TeamRpcTest, AnchorsAreBoundedByTheSlotAndByTheTenantsBytes) {
+  auto options = daemon_.DefaultOptions();
+  const std::uint64_t one = 40 * kShape.token_bytes();
+  options.config.team_memory_bytes = one + 4 * one + 10;  // a mean, and two anchors of two
+  daemon_.Restart(std::move(options));
+  TeamWorker worker(loop_.io, daemon_.socket(), "team", 64, true);
+  const auto status = [&] {
+    return worker.team().statusRequest().send().wait(worker.wait()).getStatus();
+  };
+  for (TokenId i = 1; i <= 4; ++i) {
+    EXPECT_EQ(Run(worker, Question(i)), "few_deposits, learned");
+    EXPECT_LE(status().getBytes(), status().getLimitBytes());
+  }
+  EXPECT_EQ(status().getAnchors(), 2u);
+  EXPECT_EQ(status().getMeans()[0].getDeposits(), 4u);
+}
+
+TEST_F(TeamRpcTest, ASlotKeepsNoMoreAnchorsThanTwenty) {
+  TeamWorker worker(loop_.io, daemon_.socket(), "team", 64, true);
+  for (TokenId i = 1; i <= 23; ++i) Run(worker, Question(i, 17));
+  const auto status = worker.team().statusRequest().send().wait(worker.wait()).getStatus();
+  EXPECT_EQ(status.getAnchors(), 20u);
 }
 
 TEST_F(TeamRpcTest, BadRequestsAreRefusedByFieldValueAndLimitAndChangeNothing) {
@@ -661,6 +775,12 @@ TEST_F(TeamRpcTest, BadRequestsAreRefusedByFieldValueAndLimitAndChangeNothing) {
   EXPECT_EQ(plan({.contents = {Question(1)}, .first_rows = 1025}),
             "firstRows is 1025; the limit is 0 to 1024");
   EXPECT_EQ(plan({.contents = {Question(1)}, .first_rows = 1024}), "");
+  EXPECT_EQ(plan({.contents = {Question(1)}, .correction = 3}),
+            "correction is 3; the limit is 0 to 2");
+  EXPECT_EQ(plan({.contents = {Question(1)}, .correction = 2}),
+            "correction is 2 (anchors); the team was opened without keepAnchors and has none");
+  EXPECT_EQ(plan({.contents = {Question(1)}, .gamma = 1.5}),
+            "gamma is 1.500000; the limit is 0 to 1");
   EXPECT_EQ(plan({.contents = {Question(1)}, .store_tokens = 71}),
             "storeTokens is 71; the limit is 0 to 70");
   EXPECT_EQ(plan({.contents = {Question(1, 32768)}}),

@@ -43,6 +43,7 @@ Result<TeamOptions> ReadTeamOptions(rpc::TeamOptions::Reader reader, const Model
     return Fail(
         OutOfRange("leastDeposits", options.least_deposits, 1, TeamOptions::kMaxLeastDeposits));
   }
+  options.keeps_anchors = reader.getKeepAnchors();
   return options;
 }
 
@@ -101,10 +102,19 @@ Result<TeamPlanRequest> ReadTeamPlanRequest(rpc::TeamPlanRequest::Reader reader,
   auto prompt = FillTemplate(*request.shape, request.contents, profile.context_tokens);
   if (!prompt) return Fail(prompt.error());
   request.least_deposits = options.least_deposits;
-  if (reader.getCorrection() > 1) {
-    return Fail(OutOfRange("correction", reader.getCorrection(), 0, 1));
+  if (reader.getCorrection() > static_cast<std::uint8_t>(TeamCorrection::kAnchors)) {
+    return Fail(OutOfRange("correction", reader.getCorrection(), 0, 2));
   }
-  request.corrects = reader.getCorrection() == 1;
+  request.correction = static_cast<TeamCorrection>(reader.getCorrection());
+  if (request.correction == TeamCorrection::kAnchors && !options.keeps_anchors) {
+    return Fail(InvalidArgument(
+        "correction is 2 (anchors); the team was opened without keepAnchors and has none"));
+  }
+  request.gamma = reader.getGamma();
+  if (!(request.gamma >= 0 && request.gamma <= 1)) {
+    return Fail(
+        InvalidArgument("gamma is " + std::to_string(request.gamma) + "; the limit is 0 to 1"));
+  }
   if (reader.getFirstRows() > TeamPlanRequest::kMaxFirstRows) {
     return Fail(OutOfRange("firstRows", reader.getFirstRows(), 0, TeamPlanRequest::kMaxFirstRows));
   }
@@ -126,6 +136,8 @@ void WriteTeamPlan(const TeamPlan& plan, rpc::TeamPlanInfo::Builder builder) {
   builder.setReuses(plan.reuses);
   builder.setReason(std::string(plan.reason).c_str());
   builder.setEpoch(plan.epoch);
+  builder.setGateUs(plan.gate_us);
+  builder.setWeightsUs(plan.weights_us);
   builder.setBlendUs(plan.blend_us);
   auto slots = builder.initSlots(static_cast<unsigned>(plan.slots.size()));
   for (unsigned i = 0; i < slots.size(); ++i) {
@@ -133,6 +145,7 @@ void WriteTeamPlan(const TeamPlan& plan, rpc::TeamPlanInfo::Builder builder) {
     slots[i].setCoveredRows(plan.slots[i].covered_rows);
     slots[i].setDeposits(plan.slots[i].deposits);
     slots[i].setWanted(plan.slots[i].is_wanted);
+    slots[i].setEntropyBits(plan.slots[i].entropy_bits);
   }
 }
 
@@ -150,6 +163,8 @@ void WriteTeamStatus(const std::vector<TeamPool::Row>& means, const TeamPool::To
     list[i].setUses(means[i].uses);
   }
   builder.setBytes(totals.bytes);
+  builder.setAnchors(totals.anchors);
+  builder.setAnchorBytes(totals.anchor_bytes);
   builder.setLimitBytes(totals.limit_bytes);
   builder.setPlans(team.plans());
   builder.setReused(team.reused());

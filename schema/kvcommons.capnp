@@ -196,9 +196,11 @@ struct TeamOptions {
   leadIn @0 :List(Int32);
   # Contents that a row's mean offset must be of before it corrects others; 1 to 64.
   leastDeposits @1 :UInt32 = 4;
+  # Deposits are also kept one by one, 20 a slot: what correction 2 needs, in twenty times the memory.
+  keepAnchors @2 :Bool;
 }
 
-# KVCOMM as a service (specs: KVCOMM §11, variants mean and mean+seg): a content (a question, a tool's result, an
+# KVCOMM as a service (specs: KVCOMM §11; text between slots is computed): a content (a question, a tool's result, an
 # answer) is prefilled once; every agent's prompt is assembled from it, its rows corrected by the mean of offsets that
 # were measured where that agent's earlier prompts were computed exactly.
 #
@@ -229,28 +231,34 @@ struct TeamContent {
 struct TeamPlanRequest {
   version @0 :Hash128;              # of putTemplate
   contents @1 :List(TeamContent);   # one a slot
-  correction @2 :UInt8 = 1;         # of slots' rows: 0 none (turned to their place), 1 their mean offset
+  correction @2 :UInt8 = 1;         # of slots' rows: 0 none (turned to their place), 1 their mean offset,
+                                    # 2 earlier contents' offsets by nearness, where the gate lets them
   firstRows @3 :UInt32;             # of every content, that are computed all the same; <= 1024
   exact @4 :Bool;                   # reuse nothing but the exact chain, and learn nothing
   storeTokens @5 :UInt32;           # as in PlanRequest; deposits need the whole prompt
   costs @6 :CostModel;              # absent: defaults
   minRun @7 :UInt32 = 16;           # shorter reused runs are computed
+  gamma @8 :Float64 = 0.3;          # of the gate, which correction 2 asks; 0 to 1: all that are long enough
 }
 
 struct TeamPlanInfo {
   reuses @0 :Bool;                  # slots' rows are corrected ones; false: the exact chain, the rest computed
-  reason @1 :Text;                  # corrected, asked_exact, few_deposits, few_long, missing_base, not_worth_it,
-                                    # no_room, cannot_move, held
+  reason @1 :Text;                  # corrected, asked_exact, few_deposits, few_long, spread, pool_bound,
+                                    # missing_base, not_worth_it, no_room, cannot_move, held
   epoch @2 :UInt64;                 # of what was used: equal requests of equal epochs give equal bytes
   slots @3 :List(TeamSlot);
   blendUs @4 :Float64;              # in the daemon, of tookUs
+  gateUs @5 :Float64;               # the same
+  weightsUs @6 :Float64;            # the same
 }
 
 struct TeamSlot {
-  reason @0 :Text;                  # corrected, few_deposits, few_long, missing_base, empty
+  reason @0 :Text;                  # corrected, few_deposits, few_long, spread, pool_bound, missing_base,
+                                    # empty
   coveredRows @1 :UInt32;           # of the content, from the first on, that the mean covers
-  deposits @2 :UInt32;              # contents that the mean is of
+  deposits @2 :UInt32;              # contents that the mean is of, or anchors that correct
   wanted @3 :Bool;                  # TeamCall.deposit will learn from it
+  entropyBits @4 :Float64;          # of the gate, where it was asked
 }
 
 # One planned call of an agent; may outlive its plan.
@@ -278,6 +286,8 @@ struct TeamStatus {
   limitBytes @2 :UInt64;            # of those
   plans @3 :UInt64;                 # of this team since the daemon started, and of those that reused contents
   reused @4 :UInt64;
+  anchors @5 :UInt64;               # of all teams of the tenant
+  anchorBytes @6 :UInt64;           # of bytes
 }
 
 struct TeamMean {

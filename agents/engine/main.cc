@@ -425,9 +425,10 @@ void AddTeam(Program& program) {
   AddTeamCases(command, team->cases, team->graph_path,
                "cases before those, answered but not measured");
   command
-      ->add_option("--mode", team->mode,
-                   "dense, exact, rotate or mean+seg; +b4 behind the last two: the first 4 rows of "
-                   "every content are computed")
+      ->add_option(
+          "--mode", team->mode,
+          "dense, exact, rotate, mean+seg or C+seg; +b4 behind the last three: the first 4 "
+          "rows of every content are computed")
       ->capture_default_str();
   command->add_flag("--compare", team->compare,
                     "beside dense prefill and an exact prefix cache: times, KL, top-1");
@@ -442,6 +443,9 @@ void AddTeam(Program& program) {
                    "contents that a mean must be of before it corrects others")
       ->capture_default_str()
       ->check(CLI::Range(1, 64));
+  command->add_option("--gamma", team->gamma, "of the gate, which C+seg asks")
+      ->capture_default_str()
+      ->check(CLI::Range(0.0, 1.0));
   AddTeamComparison(command, team->chat, team->forced_tokens);
   command->add_flag("--held", team->held_only, "store in memory only, do not wait for the disk");
   command->callback([&program, team] {

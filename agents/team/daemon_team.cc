@@ -16,7 +16,7 @@ TeamContentUpload::RowWriter EngineRows(Engine& engine, Position begin) {
 Result<std::unique_ptr<DaemonTeam>> DaemonTeam::Open(Engine& engine, ModelHandle& model,
                                                      const TeamGraph& graph,
                                                      const Options& options) {
-  std::unique_ptr<DaemonTeam> made(new DaemonTeam(engine, model));
+  std::unique_ptr<DaemonTeam> made(new DaemonTeam(engine, model, options.gamma));
   auto lead_in = TeamLeadIn(engine, options.chat);
   if (!lead_in) return Fail(lead_in.error());
   made->lead_in_ = std::move(*lead_in);
@@ -24,6 +24,7 @@ Result<std::unique_ptr<DaemonTeam>> DaemonTeam::Open(Engine& engine, ModelHandle
   settings.name = options.name.empty() ? graph.name : options.name;
   settings.lead_in = made->lead_in_;
   settings.least_deposits = options.least_deposits;
+  settings.keeps_anchors = options.keeps_anchors;
   auto team = model.OpenTeam(settings);
   if (!team) return Fail(team.error());
   made->team_ = std::move(*team);
@@ -99,7 +100,10 @@ Result<DaemonCall> DaemonTeam::Prefill(std::size_t agent,
   call.mode = "dense";
   call.reason = "asked_dense";
   if (mode.reuses || mode.exact_prefix) {
-    ask.corrects = mode.slots == SlotCorrection::kMean;
+    ask.correct_by = mode.slots == SlotCorrection::kAnchors ? TeamCorrectBy::kAnchors
+                     : mode.slots == SlotCorrection::kMean  ? TeamCorrectBy::kMean
+                                                            : TeamCorrectBy::kNothing;
+    ask.gamma = gamma_;
     ask.exact = !mode.reuses;
     ask.first_rows = mode.first_rows;
     ask.store_tokens = static_cast<std::uint32_t>(call.prompt.size());
@@ -144,6 +148,8 @@ Status DaemonTeam::CarryOut(DaemonCall& call) {
   call.compute_ms = MsSince(clock_, compute_ns);
   call.exact = plan.exact_rows;
   call.anchored = plan.anchored_rows;
+  call.gate_ms = call.handle->gate_us / 1e3;
+  call.weights_ms = call.handle->weights_us / 1e3;
   call.blend_ms = call.handle->blend_us / 1e3;
   if (call.handle->reuses) {
     call.deposits = ~0u;
@@ -165,6 +171,18 @@ Result<DaemonTeam::Finished> DaemonTeam::Finish(DaemonCall& call, UploadAck ack)
   if (!deposits) return Fail(deposits.error());
   finished.deposits = std::move(*deposits);
   return finished;
+}
+
+Status DaemonTeam::HoldExact(std::span<const TokenId> tokens) {
+  PlanRequest request;
+  request.tokens = tokens;
+  request.policy = Policy::kExact;
+  request.store_tokens = static_cast<std::uint32_t>(tokens.size());
+  request.costs = engine_.costs();
+  const auto plan = model_.Plan(request);
+  if (!plan) return plan.error();
+  const auto committed = (*plan)->Commit(EngineRows(engine_, 0), UploadAck::kHeld);
+  return committed ? Status() : committed.error();
 }
 
 Result<DaemonContent> DaemonTeam::FromAnswer(DaemonCall& call, std::span<const TokenId> answer,

@@ -38,10 +38,11 @@ struct DaemonCall {
   std::string mode;    // what was done: "dense", "exact" or the one asked for
   std::string reason;  // why: schema, TeamPlanInfo
   std::uint32_t exact = 0, anchored = 0, computed = 0;  // rows
-  std::uint32_t deposits = 0;  // that the thinnest corrected slot is the mean of
-  double charged = 0;          // computed ÷ rows behind the first text (specs: KVCOMM §16.4)
-  double plan_ms = 0, blend_ms = 0, place_ms = 0, compute_ms = 0, ttft_ms = 0;  // blend: of plan
-  std::string fallback;  // why the daemon was not used; empty: it was
+  std::uint32_t deposits = 0;                           // that correct the thinnest slot
+  double charged = 0;  // computed ÷ rows behind the first text (specs: KVCOMM §16.4)
+  double plan_ms = 0, place_ms = 0, compute_ms = 0, ttft_ms = 0;
+  double gate_ms = 0, weights_ms = 0, blend_ms = 0;  // of plan_ms
+  std::string fallback;                              // why the daemon was not used; empty: it was
   std::unique_ptr<TeamCallHandle> handle;
 };
 
@@ -50,7 +51,9 @@ class DaemonTeam {
   struct Options {
     std::string chat = "auto";
     std::uint32_t least_deposits = 4;
-    std::string name = {};  // of the team; empty: the graph's
+    bool keeps_anchors = false;  // for modes with anchors
+    double gamma = 0.3;          // of their gate
+    std::string name = {};       // of the team; empty: the graph's
   };
 
   // Puts the templates of all agents. `model` and `engine` outlive it.
@@ -71,16 +74,21 @@ class DaemonTeam {
     CommitOutcome commit;
   };
   Result<Finished> Finish(DaemonCall& call, UploadAck ack);
+  // Commits these tokens' rows as a prefix cache would. REQUIRES: the engine holds them, computed
+  // exactly.
+  Status HoldExact(std::span<const TokenId> tokens);
   // REQUIRES: the engine holds the answer's rows behind the prompt's.
   Result<DaemonContent> FromAnswer(DaemonCall& call, std::span<const TokenId> answer,
                                    UploadAck ack);
 
  private:
-  DaemonTeam(Engine& engine, ModelHandle& model) : engine_(engine), model_(model) {}
+  DaemonTeam(Engine& engine, ModelHandle& model, double gamma)
+      : engine_(engine), model_(model), gamma_(gamma) {}
   Status CarryOut(DaemonCall& call);
 
   Engine& engine_;
   ModelHandle& model_;
+  const double gamma_;
   const SystemClock clock_;
   std::unique_ptr<TeamHandle> team_;
   std::vector<TokenId> lead_in_;

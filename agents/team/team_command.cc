@@ -16,10 +16,10 @@ constexpr const char* kName = "team";
 
 Result<TeamMode> ModeOf(const std::string& name) {
   auto mode = ParseTeamMode(name);
-  if (!mode || (mode->slots != SlotCorrection::kAnchors && mode->computes_text)) return mode;
+  if (!mode || !mode->reuses || mode->computes_text) return mode;
   return Fail(Unsupported("mode is '" + name +
-                          "'; the daemon corrects by means: use dense, exact, rotate, mean+seg, or "
-                          "mean+seg+b4 and so on (`bench team` knows the others)"));
+                          "'; the daemon computes the text between slots: use C+seg (`bench team` "
+                          "knows C)"));
 }
 
 // What a prefix cache has today: shorter blocks than ours hold more of a short beginning.
@@ -32,7 +32,7 @@ struct World {
 };
 
 Result<World> OpenWorld(Client& client, Engine& engine, const GateReport& gate,
-                        const TeamGraph& graph, const TeamOptions& options,
+                        const TeamGraph& graph, const TeamOptions& options, bool keeps_anchors,
                         bool is_prefix_cache) {
   ModelProfile profile = engine.profile();
   if (is_prefix_cache) {
@@ -44,7 +44,11 @@ Result<World> OpenWorld(Client& client, Engine& engine, const GateReport& gate,
   if (!model) return Fail(model.error());
   world.model = std::move(*model);
   auto team = DaemonTeam::Open(engine, *world.model, graph,
-                               {options.chat, options.least_deposits, options.team});
+                               {.chat = options.chat,
+                                .least_deposits = options.least_deposits,
+                                .keeps_anchors = keeps_anchors,
+                                .gamma = options.gamma,
+                                .name = options.team});
   if (!team) return Fail(team.error());
   world.team = std::move(*team);
   return world;
@@ -69,11 +73,12 @@ Status Measure(const CommonOptions& options, const TeamOptions& team, MeasuredCa
   const auto client =
       Client::Connect({.socket_path = options.socket_path, .name = "kvcommons-engine"});
   if (!client) return client.error();
-  auto own = OpenWorld(**client, **engine, *gate, *graph, team, false);
+  const bool keeps_anchors = mode->slots == SlotCorrection::kAnchors;
+  auto own = OpenWorld(**client, **engine, *gate, *graph, team, keeps_anchors, false);
   if (!own) return own.error();
   World exact;
   if (team.compare) {
-    auto opened = OpenWorld(**client, **engine, *gate, *graph, team, true);
+    auto opened = OpenWorld(**client, **engine, *gate, *graph, team, false, true);
     if (!opened) return opened.error();
     exact = std::move(*opened);
   }
@@ -91,7 +96,7 @@ Status Measure(const CommonOptions& options, const TeamOptions& team, MeasuredCa
   *report = TeamRunReport(measured->lines);
   (*report)["team"] = graph->name;
   (*report)["refused"] = measured->refused;
-  (*report)["gamma"] = nullptr;  // means ask no gate
+  (*report)["gamma"] = keeps_anchors ? Json(team.gamma) : Json();  // means ask no gate
   if (const auto learned = own->team->team().GetStatus()) {
     (*report)["pool_bytes"] = learned->bytes;
     (*report)["pool_bytes_max"] = learned->limit_bytes;

@@ -19,6 +19,7 @@ struct TeamOptions {
   bool compare = false;  // beside dense prefill and an exact prefix cache
   std::string team;      // name; empty: the graph's
   std::uint32_t least_deposits = 4;
+  double gamma = 0.3;               // of the gate of modes with anchors
   std::uint32_t answer_tokens = 0;  // at most, whatever the graph says; 0: as it says
   std::string chat = "auto";
   std::uint32_t forced_tokens = 32;

@@ -29,20 +29,22 @@ Result<std::vector<TokenId>> Answer(Engine& engine, Position begin, std::uint32_
 }  // namespace
 
 Status TeamRun::RunExact(std::size_t index, std::span<const DaemonContent* const> inputs,
-                         Json* report) {
+                         const std::vector<TokenId>& answer, Json* report) {
   const TeamMode mode{.name = "exact"};
   auto call = exact_->Prefill(index, inputs, mode);
   if (!call) return call.error();
   (*report)["ttft_exact_ms"] = call->ttft_ms;
   (*report)["exact_rows"] = call->exact;
-  const auto finished = exact_->Finish(*call, UploadAck::kHeld);
-  return finished ? Status() : finished.error();
+  std::vector<TokenId> tokens = call->prompt;
+  tokens.insert(tokens.end(), answer.begin(), answer.end());
+  if (!answer.empty()) KVC_RETURN_IF_ERROR(engine_.RunRest(tokens));
+  return exact_->HoldExact(tokens);
 }
 
 Status TeamRun::Compare(std::size_t index, std::span<const DaemonContent* const> inputs,
                         const std::vector<TokenId>& prompt, const std::vector<TokenId>& answer,
                         Json* report) {
-  KVC_RETURN_IF_ERROR(RunExact(index, inputs, report));
+  KVC_RETURN_IF_ERROR(RunExact(index, inputs, answer, report));
   engine_.Clear();
   const std::int64_t start_ns = clock_.NowNs();
   KVC_RETURN_IF_ERROR(engine_.RunRest(prompt));
@@ -101,6 +103,8 @@ Result<Json> TeamRun::RunAgent(std::size_t index, Contents& contents, bool measu
                  {"deposits", call->deposits},
                  {"ttft_ms", call->ttft_ms},
                  {"plan_ms", call->plan_ms},
+                 {"gate_ms", call->gate_ms},
+                 {"weights_ms", call->weights_ms},
                  {"blend_ms", call->blend_ms},
                  {"place_ms", call->place_ms},
                  {"last_ms", call->compute_ms},

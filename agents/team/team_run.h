@@ -4,7 +4,7 @@
 //
 // Answers go on to their readers as token ids, from whatever the mode made of the prompt. The exact
 // prefix cache has a world of its own in the same daemon (a model of another adapter name, with
-// blocks of 16 tokens), where every prompt is committed, whatever the mode held.
+// blocks of 16 tokens), where every prompt and answer is committed, whatever the mode held.
 //
 // Thread safety: an engine's and its client's.
 
@@ -33,10 +33,11 @@ class TeamRun {
       : engine_(engine), graph_(graph), team_(team), exact_(exact), options_(std::move(options)) {}
 
   // {"id", "agents": [{"agent", "mode", "reason", "tokens", "answer", "answer_tokens", "exact",
-  //  "anchored", "computed", "charged", "deposits", "ttft_ms", "plan_ms", "blend_ms", "place_ms",
-  //  "last_ms", "base_ms", "answer_base_ms", "finish_ms", "learned": [outcome …], "fallback"?,
-  //  "ttft_dense_ms"?, "ttft_exact_ms"?, "exact_rows"?, "kl"?, "kl_first"?, "top1"?,
-  //  "same_answer"?}]}. `last_ms` is the pass that computes what is not held; `base_ms`: texts' own
+  //  "anchored", "computed", "charged", "deposits", "ttft_ms", "plan_ms", "gate_ms", "weights_ms",
+  //  "blend_ms", "place_ms", "last_ms", "base_ms", "answer_base_ms", "finish_ms", "learned":
+  //  [outcome …], "fallback"?, "ttft_dense_ms"?, "ttft_exact_ms"?, "exact_rows"?, "kl"?,
+  //  "kl_first"?, "top1"?, "same_answer"?}]}. `last_ms` is the pass that computes what is not held;
+  //  `base_ms`: texts' own
   // rows that this agent's call waited for. Errors name the case; kInvalidArgument: a field that
   // prompts name is missing or empty, a prompt is too long.
   Result<nlohmann::json> Run(const std::string& id,
@@ -49,9 +50,9 @@ class TeamRun {
   Status Compare(std::size_t index, std::span<const DaemonContent* const> inputs,
                  const std::vector<TokenId>& prompt, const std::vector<TokenId>& answer,
                  nlohmann::json* report);
-  // What a full prefill and an exact prefix cache take for it.
+  // What an exact prefix cache takes for it; it holds prompt and answer afterwards.
   Status RunExact(std::size_t index, std::span<const DaemonContent* const> inputs,
-                  nlohmann::json* report);
+                  const std::vector<TokenId>& answer, nlohmann::json* report);
 
   Engine& engine_;
   const TeamGraph& graph_;

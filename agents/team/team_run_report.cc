@@ -51,7 +51,8 @@ Json RowOf(const std::string& agent, const std::vector<Json>& calls) {
               {"calls", calls.size()},
               {"hits", hits.size()},
               {"ttft_all_ms", Mean(all_ms)}};
-  for (const char* field : {"ttft_ms", "plan_ms", "blend_ms", "place_ms", "last_ms"}) {
+  for (const char* field :
+       {"ttft_ms", "plan_ms", "gate_ms", "weights_ms", "blend_ms", "place_ms", "last_ms"}) {
     row[field] = Median(Values(shown, field));
   }
   row["base_ms"] = Median(Values(calls, "base_ms"));

@@ -59,6 +59,9 @@ class AnchorLedger {
   // REQUIRES: both counts of the limits are 1 or more.
   explicit AnchorLedger(Limits limits, AnchorProfile profile = AnchorProfile::kCorrected);
 
+  // Where what is there is more, the next Put() makes room.
+  void SetLimitBytes(std::uint64_t bytes) { limits_.bytes = bytes; }
+
   struct Deposit {
     AnchorKey key;
     std::uint32_t tokens = 0;

@@ -98,7 +98,7 @@ TEST_F(TeamTest, BehindWhatItWasComputedBehindAContentEqualsFullPrefill) {
   TeamPlanAsk ask;
   ask.version = version;
   ask.contents = {{content.tokens, false, {}}};
-  ask.corrects = false;
+  ask.correct_by = TeamCorrectBy::kNothing;
   const auto call = team_->team().Plan(ask).value();
   ASSERT_TRUE(call->reuses) << call->reason;
   Tokens prompt = lead_in;
@@ -251,7 +251,7 @@ TEST_F(TeamTest, TheCommandReportsEveryAgentBesideDenseAndExact) {
 
   const auto anchors = team({"--mode", "C"});
   EXPECT_EQ(anchors.exit_code, 1);
-  EXPECT_THAT(anchors.output, HasSubstr("the daemon corrects by means"));
+  EXPECT_THAT(anchors.output, HasSubstr("the daemon computes the text between slots"));
   const auto unknown = team({"--mode", "best"});
   EXPECT_EQ(unknown.exit_code, 2);
   EXPECT_THAT(unknown.output, HasSubstr("mode is 'best'; known are"));
