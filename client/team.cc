@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <map>
 #include <optional>
 #include <utility>
 
@@ -196,7 +197,7 @@ class TeamImpl final : public TeamHandle {
     if (!id) return id;
     std::size_t tokens = 0;
     for (const auto& segment : prompt.segments) tokens += segment.size();
-    template_tokens_.emplace_back(*id, tokens);
+    template_tokens_[*id] = tokens;
     return id;
   }
 
@@ -211,9 +212,7 @@ class TeamImpl final : public TeamHandle {
   }
 
   Result<std::unique_ptr<TeamCallHandle>> Plan(const TeamPlanAsk& ask) override {
-    const auto found =
-        std::find_if(template_tokens_.begin(), template_tokens_.end(),
-                     [&ask](const auto& known) { return known.first == ask.version; });
+    const auto found = template_tokens_.find(ask.version);
     if (found == template_tokens_.end()) {
       return Fail(NotFound("version is " + ask.version.ToHex() +
                            "; this handle put no such template: put it first"));
@@ -257,7 +256,7 @@ class TeamImpl final : public TeamHandle {
       for (const auto mean : message.getMeans()) {
         status.means.push_back({TextFrom(mean.getAgent()), TextFrom(mean.getSlot()),
                                 mean.getOfAnswers(), mean.getDeposits(), mean.getRows(),
-                                mean.getBytes(), mean.getUses()});
+                                mean.getBytes(), mean.getUses(), mean.getOfCorrected()});
       }
       status.bytes = message.getBytes();
       status.limit_bytes = message.getLimitBytes();
@@ -291,7 +290,7 @@ class TeamImpl final : public TeamHandle {
   std::shared_ptr<Connection> connection_;
   std::shared_ptr<const ModelProfile> profile_;
   rpc::Team::Client team_;
-  std::vector<std::pair<TeamId, std::size_t>> template_tokens_;  // of versions that were put
+  std::map<TeamId, std::size_t> template_tokens_;  // of versions that were put
 };
 
 }  // namespace

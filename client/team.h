@@ -112,6 +112,7 @@ struct TeamStatusReply {
     bool of_answers = false;
     std::uint32_t deposits = 0, rows = 0;
     std::uint64_t bytes = 0, uses = 0;
+    std::uint32_t of_corrected = 0;  // deposits whose own rows inherit a correction's error
   };
   std::vector<Mean> means;                      // of this team
   std::uint64_t bytes = 0, limit_bytes = 0;     // of all of the tenant's teams

@@ -252,7 +252,16 @@ void AnchorPool::Forget(const AnchorRows& rows) {
   Remove(rows);
 }
 
-Result<bool> AnchorPool::Learn(const AnchorLesson& lesson, std::uint64_t limit_bytes) {
+void AnchorPool::AddKeys(std::set<BlockKey>* keys) const {
+  MutexLock lock(mutex_);
+  for (const auto& [key, rows] : rows_) {
+    keys->insert(rows->base.begin(), rows->base.end());
+    for (const auto& [reader, blocks] : rows->offsets) keys->insert(blocks.begin(), blocks.end());
+  }
+}
+
+Result<bool> AnchorPool::Learn(const AnchorLesson& lesson, std::uint64_t limit_bytes,
+                               const Intent& intent) {
   const OpenedModel& model = *lesson.model;
   const Key key(lesson.slot, lesson.content);
   AnchorPtr before;
@@ -273,8 +282,6 @@ Result<bool> AnchorPool::Learn(const AnchorLesson& lesson, std::uint64_t limit_b
     if (found != rows_.end()) before = found->second;
     bytes_ = ledger_.bytes();
   }
-  for (const AnchorPtr& rows : gone) Remove(*rows);
-
   AnchorRows next;
   if (before != nullptr) {
     next = *before;
@@ -292,22 +299,36 @@ Result<bool> AnchorPool::Learn(const AnchorLesson& lesson, std::uint64_t limit_b
     MutexLock lock(mutex_);
     next.order = next_order_++;
   }
-  const Ack ack = store_.GetStats().has_disk ? Ack::kDurable : Ack::kHeld;
-  const auto put = store_.Put(domain_, items, ack);
-  const Status status = put ? Write(next, lesson.reader, before == nullptr) : put.error();
+  std::vector<BlockKey> intended;
+  for (const Store::PutItem& item : items) intended.push_back(item.record.key);
+  for (const AnchorPtr& rows : gone) {
+    intended.insert(intended.end(), rows->base.begin(), rows->base.end());
+    for (const auto& [reader, keys] : rows->offsets) {
+      intended.insert(intended.end(), keys.begin(), keys.end());
+    }
+  }
+  Status status = intent(intended);
+  for (const AnchorPtr& rows : gone) Remove(*rows);
+  if (status.ok()) {
+    const Ack ack = store_.GetStats().has_disk ? Ack::kDurable : Ack::kHeld;
+    const auto put = store_.Put(domain_, items, ack);
+    status = put ? Write(next, lesson.reader, before == nullptr) : put.error();
+  }
   {
     MutexLock lock(mutex_);
     if (status.ok()) {
       rows_[key] = std::make_shared<const AnchorRows>(std::move(next));
-      return true;
+    } else {
+      // All of it: the ledger has this reader's offsets already.
+      ledger_.Remove({lesson.slot, lesson.content});
+      rows_.erase(key);
+      bytes_ = ledger_.bytes();
     }
-    // All of it: the ledger has this reader's offsets already.
-    ledger_.Remove({lesson.slot, lesson.content});
-    rows_.erase(key);
-    bytes_ = ledger_.bytes();
   }
-  Remove(next);
-  return Fail(status);
+  if (!status.ok()) Remove(next);
+  static_cast<void>(intent({}));
+  if (!status.ok()) return Fail(status);
+  return true;
 }
 
 }  // namespace kvcommons

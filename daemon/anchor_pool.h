@@ -14,6 +14,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -70,7 +71,12 @@ class AnchorPool {
   void CountUse(const SlotKey& slot, const ContentKey& content) EXCLUDES(mutex_);
   // False: the reader's offsets were there. kExhausted: over `limit_bytes`, or the store has no
   // room; nothing changed.
-  Result<bool> Learn(const AnchorLesson& lesson, std::uint64_t limit_bytes) EXCLUDES(mutex_);
+  // `intent` notes keys that a kill may leave without a record; none: they are all named or gone.
+  using Intent = std::function<Status(const std::vector<BlockKey>&)>;
+  Result<bool> Learn(const AnchorLesson& lesson, std::uint64_t limit_bytes, const Intent& intent)
+      EXCLUDES(mutex_);
+  // Of all of its blocks.
+  void AddKeys(std::set<BlockKey>* keys) const EXCLUDES(mutex_);
   // Its blocks are gone.
   void Forget(const AnchorRows& rows) EXCLUDES(mutex_);
 

@@ -125,6 +125,7 @@ HttpReply Daemon::Answer(std::string_view target) const {
 Status Daemon::Run() {
   auto workers = std::make_unique<WorkerPool>(config_.worker_threads);
   auto maintenance = std::make_unique<WorkerPool>(1);
+  auto learning = std::make_unique<WorkerPool>(1);
   auto libraries = std::make_unique<LibraryRegistry>(*store_, clock_);
   TeamRegistry teams(*store_, config_.team_memory_bytes);
   TeamClaims team_claims;
@@ -139,6 +140,7 @@ Status Daemon::Run() {
                     .team_claims = team_claims,
                     .workers = *workers,
                     .maintenance = *maintenance,
+                    .learning = *learning,
                     .boot_id = RandomBootId(),
                     .started_us = started_us_,
                     .own_uid = geteuid(),
@@ -157,6 +159,7 @@ Status Daemon::Run() {
     socket_->Close();
     workers.reset();
     maintenance.reset();
+    learning.reset();
     libraries.reset();
   });
   kLog.Info("stopping: flushing the store");

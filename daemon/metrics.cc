@@ -173,8 +173,8 @@ struct Metrics::Families {
       Counter("kvcommons_team_plans_total", "Plans of teams' prompts.", {{"contents", "computed"}});
   std::map<std::string_view, prometheus::Counter*> deposits = [this] {
     std::map<std::string_view, prometheus::Counter*> counters;
-    for (const char* outcome :
-         {"learned", "known", "missing_base", "rows_gone", "pool_bound", "not_finite", "failed"}) {
+    for (const char* outcome : {"learned", "known", "missing_base", "rows_gone", "too_long",
+                                "pool_bound", "not_finite", "failed"}) {
       counters[outcome] = &Counter("kvcommons_team_deposits_total", "Slots that taught, or not.",
                                    {{"outcome", outcome}});
     }

@@ -12,19 +12,19 @@ class TeamUploadServer final : public rpc::TeamUpload::Server {
  public:
   TeamUploadServer(std::unique_ptr<Counted> ticket, TeamBase base)
       : ticket_(std::move(ticket)),
-        content_(base.content),
+        content_(base.keys.front()),
         upload_(std::make_shared<TeamUpload>(services().store, services().clock, std::move(base))) {
   }
 
   ~TeamUploadServer() noexcept(false) {
-    // The end of an unfinished upload removes its blocks; only then may the next begin.
+    // Only when an unfinished upload's blocks are gone may the next begin.
     Services& shared = services();
-    shared.workers
-        .Run([upload = std::move(upload_)]() mutable {
-          upload.reset();
-          return true;
-        })
-        .then([&claims = shared.team_claims, content = content_](bool) { claims.Give(content); })
+    auto closed = shared.workers.Run([upload = std::move(upload_)] {
+      upload->Close();
+      return true;
+    });
+    if (is_given_) return;
+    closed.then([&claims = shared.team_claims, content = content_](bool) { claims.Give(content); })
         .detach([](kj::Exception&&) {});
   }
 
@@ -55,24 +55,44 @@ class TeamUploadServer final : public rpc::TeamUpload::Server {
         .workers
         .Run([upload = upload_, staging = ticket_->session().staging, blocks = std::move(blocks),
               ack, finish] { return upload->Commit(blocks, staging.get(), ack, finish); })
-        .then([this, context](Result<std::uint32_t> stored) mutable {
+        .then([this, context, finish](Result<std::uint32_t> stored) mutable {
           if (!stored) return RefuseCall(services(), context, stored.error());
+          if (finish) {
+            // Whoever waits need not wait for this client to drop what it has finished.
+            is_given_ = true;
+            services().team_claims.Give(content_);
+          }
           context.getResults().setStored(*stored);
           return kj::Promise<void>(kj::READY_NOW);
         });
   }
 
   const std::unique_ptr<Counted> ticket_;
-  const ContentKey content_;
+  const BlockKey content_;
   std::shared_ptr<TeamUpload> upload_;
+  bool is_given_ = false;
 };
 
-// Answers with what is held, or with the upload, or after another client's upload once more.
+// Answers with what is held, or with the upload, or after another client's upload once more. A
+// client that has an upload of its own is not made to wait: two that wait for each other never end.
 template <typename Context>
 kj::Promise<void> AnswerContent(Context context, const std::shared_ptr<SessionState>& session,
                                 TeamBase base) {
   Services& services = session->services;
   const DomainId& domain = base.model->tenant.domain;
+  const BlockKey& claim = base.keys.front();
+  if (services.team_claims.IsTaken(claim)) {
+    if (session->team_uploads > 0) {
+      return RefuseCall(services, context,
+                        Unavailable("another client computes this content, and this session has " +
+                                    std::to_string(session->team_uploads) +
+                                    " of its own to finish; finish them and ask again"));
+    }
+    return services.team_claims.Wait(claim).then(
+        [context, session, base = std::move(base)]() mutable {
+          return AnswerContent(context, session, std::move(base));
+        });
+  }
   auto results = context.getResults();
   if (services.store.MatchPrefix(domain, base.keys) == base.keys.size()) {
     WriteHash(base.content, results.initContent());
@@ -82,13 +102,7 @@ kj::Promise<void> AnswerContent(Context context, const std::shared_ptr<SessionSt
   auto ticket = TakeCounted(session, &SessionState::team_uploads, "contents in the making",
                             kMaxTeamUploadsPerSession);
   if (!ticket) return RefuseCall(services, context, ticket.error());
-  if (!services.team_claims.Take(base.content)) {
-    return services.team_claims.Wait(base.content)
-        .then([context, session, base = std::move(base), ticket = std::move(*ticket)]() mutable {
-          ticket.reset();
-          return AnswerContent(context, session, std::move(base));
-        });
-  }
+  services.team_claims.Take(claim);
   WriteHash(base.content, results.initContent());
   results.setUpload(kj::heap<TeamUploadServer>(std::move(*ticket), std::move(base)));
   return kj::READY_NOW;
@@ -111,10 +125,13 @@ class TeamCallServer final : public rpc::TeamCall::Server {
     deposited_ = true;
     if (call_->wanted.empty()) return kj::READY_NOW;
     return services()
-        .workers.Run([&store = services().store, call = call_] { return Deposit(store, *call); })
+        .learning.Run([&store = services().store, call = call_] { return Deposit(store, *call); })
         .then([this, context](std::vector<TeamDeposit> deposits) mutable {
+          // What failed for want of rows can be tried again.
+          deposited_ = false;
           for (const TeamDeposit& deposit : deposits) {
             services().metrics.CountDeposit(deposit.outcome);
+            if (deposit.outcome == "learned" || deposit.outcome == "known") deposited_ = true;
           }
           auto slots = context.getResults().initSlots(static_cast<unsigned>(deposits.size()));
           for (unsigned i = 0; i < slots.size(); ++i) {
@@ -126,17 +143,21 @@ class TeamCallServer final : public rpc::TeamCall::Server {
   }
 
   kj::Promise<void> putAnswer(PutAnswerContext context) override {
-    const OpenedModel& model = call_->team->model();
+    const OpenedModel& model = *call_->model;
     // Behind its prompt it fits the context.
     auto tokens = ReadTokens("tokens", context.getParams().getTokens(), 1,
                              model.profile.context_tokens - call_->prompt.size(), model.profile);
     if (!tokens) return RefuseCall(services(), context, tokens.error());
     context.releaseParams();
+    TeamContentRef answer;
+    answer.content = call_->KeyOfAnswer(*tokens);
+    answer.tokens = std::move(*tokens);
+    answer.kind = call_->team->KindOfAnswers();
     TeamBase base;
-    base.model = call_->team->shared_model();
-    base.content = call_->KeyOfAnswer(*tokens);
-    base.keys = call_->team->BaseBlocks(base.content, tokens->size());
-    base.tokens = std::move(*tokens);
+    base.model = call_->model;
+    base.content = answer.content;
+    base.keys = call_->team->BaseBlocks(answer);
+    base.tokens = std::move(answer.tokens);
     base.origin = static_cast<Position>(call_->prompt.size());
     return AnswerContent(context, ticket_->shared(), std::move(base));
   }
@@ -164,7 +185,7 @@ class TeamServer final : public rpc::Team::Server {
   }
 
   kj::Promise<void> putTemplate(PutTemplateContext context) override {
-    const auto put = ReadAndPutTemplate(context.getParams().getTemplate(), *team_);
+    const auto put = ReadAndPutTemplate(context.getParams().getTemplate(), model_->profile, *team_);
     if (!put) return Refuse(context, put.error());
     WriteHash((*put)->version, context.getResults().initVersion());
     return kj::READY_NOW;
@@ -179,11 +200,15 @@ class TeamServer final : public rpc::Team::Server {
                              profile.context_tokens - options_.lead_in.size(), profile);
     if (!tokens) return Refuse(context, tokens.error());
     context.releaseParams();
+    TeamContentRef text;
+    text.content = team_->KeyOfText(*tokens);
+    text.tokens = std::move(*tokens);
+    text.kind = team_->KindOfTexts(options_.lead_in);
     TeamBase base;
-    base.model = team_->shared_model();
-    base.content = team_->KeyOfText(options_.lead_in, *tokens);
-    base.keys = team_->BaseBlocks(base.content, tokens->size());
-    base.tokens = std::move(*tokens);
+    base.model = model_;
+    base.content = text.content;
+    base.keys = team_->BaseBlocks(text);
+    base.tokens = std::move(text.tokens);
     base.origin = static_cast<Position>(options_.lead_in.size());
     return AnswerContent(context, ticket_->shared(), std::move(base));
   }
@@ -201,20 +226,22 @@ class TeamServer final : public rpc::Team::Server {
     auto record = TakeCounted(ticket_->shared(), &SessionState::team_calls, "calls of teams",
                               services().config.max_leases);
     if (!record) return Refuse(context, record.error());
-    auto request = ReadTeamPlanRequest(context.getParams().getRequest(), *team_, options_);
+    auto request =
+        ReadTeamPlanRequest(context.getParams().getRequest(), model_->profile, *team_, options_);
     if (!request) return Refuse(context, request.error());
     context.releaseParams();
     Services& shared = services();
     return shared.workers
-        .Run([&shared, team = team_, keeps_anchors = options_.keeps_anchors,
+        .Run([&shared, model = model_, team = team_, keeps_anchors = options_.keeps_anchors,
               request = std::move(*request)]() mutable -> Result<Planned> {
           TeamCallRecord call;
+          call.model = model;
           call.team = team;
           call.shape = request.shape;
           call.contents = request.contents;
           call.prompt = request.prompt.tokens;
           call.keeps_anchors = keeps_anchors;
-          auto plan = MakeTeamPlan(shared.store, shared.clock, *team, std::move(request));
+          auto plan = MakeTeamPlan(shared.store, shared.clock, model, *team, std::move(request));
           if (!plan) return Fail(plan.error());
           team->CountPlan(plan->reuses);
           call.layout = plan->layout;
@@ -239,9 +266,19 @@ class TeamServer final : public rpc::Team::Server {
   }
 
   kj::Promise<void> status(StatusContext context) override {
-    WriteTeamStatus(team_->pool().List(model_->fingerprint, team_->name()),
-                    team_->pool().GetTotals(), *team_, context.getResults().initStatus());
-    return kj::READY_NOW;
+    struct Status {
+      std::vector<TeamPool::Row> means;
+      TeamPool::Totals totals;
+    };
+    return services()
+        .maintenance
+        .Run([team = team_, fingerprint = model_->fingerprint] {
+          return Status{team->pool().List(fingerprint, team->name()), team->pool().GetTotals()};
+        })
+        .then([team = team_, context](Status status) mutable {
+          if (status.means.size() > kMaxListed) status.means.resize(kMaxListed);
+          WriteTeamStatus(status.means, status.totals, *team, context.getResults().initStatus());
+        });
   }
 
   const std::unique_ptr<Counted> ticket_;

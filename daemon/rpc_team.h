@@ -17,25 +17,27 @@
 
 namespace kvcommons {
 
-// Contents whose own rows some client is computing right now: whoever else wants them waits, so
-// that equal ones in flight are computed once. Belongs to the event loop's thread.
+// Contents, by the key of their first block, whose own rows some client is computing right now:
+// whoever else wants them waits, so that equal ones in flight are computed once. Belongs to the
+// event loop's thread.
 class TeamClaims {
  public:
-  // False: another has it.
-  bool Take(const ContentKey& content) { return waiting_.try_emplace(content).second; }
+  bool IsTaken(const BlockKey& content) const { return waiting_.contains(content); }
+  // REQUIRES: it is not taken.
+  void Take(const BlockKey& content) { waiting_.try_emplace(content); }
   // Resolves when whoever has it lets go. REQUIRES: it is taken.
-  kj::Promise<void> Wait(const ContentKey& content) {
+  kj::Promise<void> Wait(const BlockKey& content) {
     auto pair = kj::newPromiseAndFulfiller<void>();
     waiting_.at(content).push_back(kj::mv(pair.fulfiller));
     return kj::mv(pair.promise);
   }
-  void Give(const ContentKey& content) {
+  void Give(const BlockKey& content) {
     auto node = waiting_.extract(content);
     for (auto& waiter : node.mapped()) waiter->fulfill();
   }
 
  private:
-  std::map<ContentKey, std::vector<kj::Own<kj::PromiseFulfiller<void>>>> waiting_;
+  std::map<BlockKey, std::vector<kj::Own<kj::PromiseFulfiller<void>>>> waiting_;
 };
 
 rpc::Team::Client MakeTeamCapability(std::unique_ptr<Counted> ticket,

@@ -35,6 +35,7 @@ struct Services {
   TeamClaims& team_claims;
   WorkerPool& workers;      // plans that load, commits
   WorkerPool& maintenance;  // lists, verification: long, and never in front of a commit
+  WorkerPool& learning;     // deposits, one after the other: nobody's plan waits behind them
   BootId boot_id;
   std::int64_t started_us = 0;
   std::uint64_t own_uid = 0;

@@ -6,6 +6,11 @@ namespace kvcommons {
 
 namespace {
 
+// Names are a client's bytes: what is no UTF-8 of them must not end the daemon.
+std::string Dumped(const nlohmann::ordered_json& json) {
+  return json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+}
+
 // What the tenant's teams keep: each mean is of one reader and slot.
 void WriteTeams(const TeamPool& pool, nlohmann::ordered_json& json) {
   const TeamPool::Totals totals = pool.GetTotals();
@@ -68,7 +73,7 @@ std::string StatsJson(const Store::Stats& store, const Metrics& metrics, const T
   json["arena_capacity_bytes"] = store.arena_capacity_bytes;
   json["has_disk"] = store.has_disk;
   if (store.has_disk) json["disk_capacity_bytes"] = store.disk.capacity_bytes;
-  if (data_dir == nullptr) return json.dump();
+  if (data_dir == nullptr) return Dumped(json);
 
   json["daemon"]["plans"] = metrics.plan_count();
   json["daemon"]["leases"] = metrics.lease_count();
@@ -99,7 +104,7 @@ std::string StatsJson(const Store::Stats& store, const Metrics& metrics, const T
     disk["writable"] = store.disk.writable;
     if (!store.disk.writable) disk["reason"] = "the last write failed";
   }
-  return json.dump();
+  return Dumped(json);
 }
 
 }  // namespace kvcommons

@@ -33,7 +33,7 @@ class Message {
 }  // namespace
 
 Result<AgentTemplatePtr> Team::Put(std::string agent, std::vector<TokenList> segments,
-                                   std::vector<std::string> slots) {
+                                   std::vector<std::string> slots, std::uint32_t context_tokens) {
   if (segments.size() != slots.size() + 1) {
     return Fail(InvalidArgument("segments has " + std::to_string(segments.size()) +
                                 " entries; a template of " + std::to_string(slots.size()) +
@@ -51,54 +51,77 @@ Result<AgentTemplatePtr> Team::Put(std::string agent, std::vector<TokenList> seg
   KVC_FAIL_IF_ERROR(CheckTemplate(made->shape));
   std::size_t tokens = 0;
   for (const TokenList& segment : segments) tokens += segment.size();
-  if (tokens > model_->profile.context_tokens) {
-    return Fail(OutOfRange("tokens of the template", tokens, 2, model_->profile.context_tokens));
+  if (tokens > context_tokens) {
+    return Fail(OutOfRange("tokens of the template", tokens, 2, context_tokens));
   }
-  made->version = model_->hasher.IdOf<ReaderKey>("template", message.bytes());
+  made->version = hasher_.IdOf<ReaderKey>("template", message.bytes());
   made->agent = std::move(agent);
   made->segments = std::move(segments);
   MutexLock lock(mutex_);
   if (const auto found = templates_.find(made->version); found != templates_.end()) {
-    return found->second;
+    found->second.last_use = ++uses_;
+    return found->second.shape;
   }
-  if (templates_.size() >= kMaxTemplates) {
-    return Fail(Exhausted("the team has " + std::to_string(templates_.size()) +
-                          " templates; that is the limit"));
+  while (!templates_.empty() &&
+         (templates_.size() >= kMaxTemplates || template_tokens_ + tokens > kMaxTemplateTokens)) {
+    const auto oldest = std::min_element(
+        templates_.begin(), templates_.end(),
+        [](const auto& a, const auto& b) { return a.second.last_use < b.second.last_use; });
+    template_tokens_ -= oldest->second.tokens;
+    templates_.erase(oldest);
   }
-  return templates_.emplace(made->version, std::move(made)).first->second;
+  template_tokens_ += tokens;
+  AgentTemplatePtr shape = std::move(made);
+  templates_[shape->version] = {shape, tokens, ++uses_};
+  return shape;
 }
 
-AgentTemplatePtr Team::Find(const ReaderKey& version) const {
+AgentTemplatePtr Team::Find(const ReaderKey& version) {
   MutexLock lock(mutex_);
   const auto found = templates_.find(version);
-  return found == templates_.end() ? nullptr : found->second;
+  if (found == templates_.end()) return nullptr;
+  found->second.last_use = ++uses_;
+  return found->second.shape;
 }
 
-MeanKey Team::KeyOfMean(const AgentTemplate& shape, std::size_t slot, bool of_answers) const {
-  return model_->hasher.IdOf<MeanKey>("meankey ", Message()
-                                                      .Add(name_)
-                                                      .Add(shape.version.view())
-                                                      .Add(shape.shape.slots[slot].name)
-                                                      .Add(of_answers ? 1 : 0)
-                                                      .bytes());
+MeanKey Team::KeyOfMean(const AgentTemplate& shape, std::size_t slot, const BaseKind& kind) const {
+  return hasher_.IdOf<MeanKey>("meankey ", Message()
+                                               .Add(name_)
+                                               .Add(shape.version.view())
+                                               .Add(shape.shape.slots[slot].name)
+                                               .Add(kind.view())
+                                               .bytes());
 }
 
-SlotKey Team::KeyOfSlot(const AgentTemplate& shape, std::size_t slot, bool of_answers) const {
-  return model_->hasher.IdOf<SlotKey>(
-      "slotkey ",
-      Message().Add(name_).Add(shape.shape.slots[slot].name).Add(of_answers ? 1 : 0).bytes());
+SlotKey Team::KeyOfSlot(const AgentTemplate& shape, std::size_t slot, const BaseKind& kind) const {
+  return hasher_.IdOf<SlotKey>(
+      "slotkey ", Message().Add(name_).Add(shape.shape.slots[slot].name).Add(kind.view()).bytes());
 }
 
-ContentKey Team::KeyOfText(const TokenList& lead_in, const TokenList& tokens) const {
-  return model_->hasher.IdOf<ContentKey>("teamtext", Message().Add(lead_in).Add(tokens).bytes());
+BaseKind Team::KindOfTexts(const TokenList& lead_in) const {
+  return hasher_.IdOf<BaseKind>("basekind", Message().Add(lead_in).bytes());
 }
 
-std::vector<BlockKey> Team::BaseBlocks(const ContentKey& content, std::size_t tokens) const {
-  const std::size_t block_tokens = model_->profile.block_tokens;
+BaseKind Team::KindOfAnswers() const { return hasher_.IdOf<BaseKind>("basekind", "answers"); }
+
+ContentKey Team::KeyOfText(const TokenList& tokens) const {
+  return hasher_.IdOf<ContentKey>("teamtext", Message().Add(tokens).bytes());
+}
+
+ContentKey Team::KeyOfAnswer(std::string_view computed_from, bool corrected) const {
+  auto key = hasher_.IdOf<ContentKey>("teamansw", computed_from);
+  key.bytes[0] = static_cast<std::uint8_t>((key.bytes[0] & ~1) | (corrected ? 1 : 0));
+  return key;
+}
+
+std::vector<BlockKey> Team::BaseBlocks(const TeamContentRef& content) const {
   std::vector<BlockKey> keys;
-  for (std::size_t begin = 0; begin < tokens; begin += block_tokens) {
-    keys.push_back(model_->hasher.IdOf<BlockKey>(
-        "teambase", Message().Add(content.view()).Add(begin / block_tokens).bytes()));
+  for (std::size_t begin = 0; begin < content.tokens.size(); begin += block_tokens_) {
+    keys.push_back(hasher_.IdOf<BlockKey>("teambase", Message()
+                                                          .Add(content.kind.view())
+                                                          .Add(content.content.view())
+                                                          .Add(begin / block_tokens_)
+                                                          .bytes()));
   }
   return keys;
 }
@@ -118,7 +141,7 @@ Result<std::shared_ptr<Team>> TeamRegistry::Open(const std::shared_ptr<const Ope
     return Fail(
         Exhausted("the tenant has " + std::to_string(count) + " teams in use; that is the limit"));
   }
-  auto team = std::make_shared<Team>(model, name, std::move(pool));
+  auto team = std::make_shared<Team>(*model, name, std::move(pool));
   held = team;
   return team;
 }

@@ -21,6 +21,22 @@
 namespace kvcommons {
 
 using TokenList = std::vector<TokenId>;
+// How a content's own rows were made: behind that lead-in, or as a producer's answer. Kinds never
+// meet: their rows differ, and so do offsets from them (specs: KVCOMM §10, D11).
+using BaseKind = Id128<struct BaseKindTag>;
+
+struct TeamContentRef {
+  ContentKey content;
+  TokenList tokens;
+  BaseKind kind;
+  bool is_answer = false;
+};
+
+// An answer's id says in its first bit whether its producer ran on corrected rows, which its own
+// inherit the error of.
+inline bool IsOfCorrectedRows(const TeamContentRef& content) {
+  return content.is_answer && (content.content.bytes[0] & 1) != 0;
+}
 
 struct TeamOptions {
   static constexpr std::size_t kMaxLeadInTokens = 1024;
@@ -43,29 +59,38 @@ using AgentTemplatePtr = std::shared_ptr<const AgentTemplate>;
 class Team {
  public:
   static constexpr std::size_t kMaxTemplates = 256;
+  static constexpr std::size_t kMaxTemplateTokens = std::size_t{1} << 22;  // of all of them
 
-  Team(std::shared_ptr<const OpenedModel> model, std::string name, std::shared_ptr<TeamPool> pool)
-      : model_(std::move(model)), name_(std::move(name)), pool_(std::move(pool)) {}
+  // Of any session's model: all of one fingerprint and tenant hash alike. What else a session's
+  // model says (its context, its gate) holds for that session alone, and is handed in by it.
+  Team(const OpenedModel& model, std::string name, std::shared_ptr<TeamPool> pool)
+      : hasher_(model.hasher),
+        block_tokens_(model.profile.block_tokens),
+        name_(std::move(name)),
+        pool_(std::move(pool)) {}
 
-  const OpenedModel& model() const { return *model_; }
-  const std::shared_ptr<const OpenedModel>& shared_model() const { return model_; }
   const std::string& name() const { return name_; }
   TeamPool& pool() const { return *pool_; }
 
-  // kInvalidArgument: CheckTemplate refuses it, or it does not fit the context; kExhausted: the
-  // team has kMaxTemplates.
+  // // The least recently used leaves where there are too many. kInvalidArgument: CheckTemplate
+  // refuses it, or it is longer than `context_tokens`.
   Result<AgentTemplatePtr> Put(std::string agent, std::vector<TokenList> segments,
-                               std::vector<std::string> slots) EXCLUDES(mutex_);
-  // Null: it was not put since the team was opened.
-  AgentTemplatePtr Find(const ReaderKey& version) const EXCLUDES(mutex_);
+                               std::vector<std::string> slots, std::uint32_t context_tokens)
+      EXCLUDES(mutex_);
+  // Null: it was not put since the team was opened, or left.
+  AgentTemplatePtr Find(const ReaderKey& version) EXCLUDES(mutex_);
 
-  MeanKey KeyOfMean(const AgentTemplate& shape, std::size_t slot, bool of_answers) const;
+  MeanKey KeyOfMean(const AgentTemplate& shape, std::size_t slot, const BaseKind& kind) const;
   // Of a slot's anchors, whoever reads them.
-  SlotKey KeyOfSlot(const AgentTemplate& shape, std::size_t slot, bool of_answers) const;
-  // A text's own rows are named by the text and by what they are computed behind.
-  ContentKey KeyOfText(const TokenList& lead_in, const TokenList& tokens) const;
+  SlotKey KeyOfSlot(const AgentTemplate& shape, std::size_t slot, const BaseKind& kind) const;
+  BaseKind KindOfTexts(const TokenList& lead_in) const;
+  BaseKind KindOfAnswers() const;
+  // A text's own rows are named by the text; an answer's by all that they were computed from.
+  // `corrected`: its prompt had corrected rows.
+  ContentKey KeyOfText(const TokenList& tokens) const;
+  ContentKey KeyOfAnswer(std::string_view computed_from, bool corrected) const;
   // Blocks of a content's own rows.
-  std::vector<BlockKey> BaseBlocks(const ContentKey& content, std::size_t tokens) const;
+  std::vector<BlockKey> BaseBlocks(const TeamContentRef& content) const;
 
   void CountPlan(bool reused) {
     ++plans_;
@@ -75,12 +100,21 @@ class Team {
   std::uint64_t reused() const { return reused_; }
 
  private:
-  const std::shared_ptr<const OpenedModel> model_;
+  struct Held {
+    AgentTemplatePtr shape;
+    std::size_t tokens = 0;
+    std::uint64_t last_use = 0;
+  };
+
+  const ChainHasher hasher_;
+  const std::size_t block_tokens_;
   const std::string name_;
   const std::shared_ptr<TeamPool> pool_;
   std::atomic<std::uint64_t> plans_{0}, reused_{0};
   mutable Mutex mutex_;
-  std::map<ReaderKey, AgentTemplatePtr> templates_ GUARDED_BY(mutex_);
+  std::map<ReaderKey, Held> templates_ GUARDED_BY(mutex_);
+  std::size_t template_tokens_ GUARDED_BY(mutex_) = 0;
+  std::uint64_t uses_ GUARDED_BY(mutex_) = 0;
 };
 
 // The teams that sessions have open, so that those of one name are one.

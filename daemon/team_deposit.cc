@@ -64,13 +64,14 @@ class ExactRows {
 
 std::string_view OutcomeOf(const Status& status) {
   if (status.code() == Code::kInvalidArgument) return "not_finite";
+  if (status.code() == Code::kUnsupported) return "too_long";
   return status.code() == Code::kExhausted ? "pool_bound" : "failed";
 }
 
 TeamDeposit DepositSlot(Store& store, const TeamCallRecord& call, std::size_t slot) {
   TeamDeposit deposit{slot, "learned", ""};
   const Team& team = *call.team;
-  const OpenedModel& model = team.model();
+  const OpenedModel& model = *call.model;
   const TeamContentRef& content = call.contents[slot];
   const Position begin = call.layout.slots[slot].content_begin;
   const auto rows = static_cast<std::uint32_t>(content.tokens.size());
@@ -81,7 +82,7 @@ TeamDeposit DepositSlot(Store& store, const TeamCallRecord& call, std::size_t sl
     deposit.message = "the store lacks exact rows of the prompt; commit the plan first";
     return deposit;
   }
-  const BaseRows base = PinBase(store, team, content);
+  const BaseRows base = PinBase(store, model, team, content);
   if (base.blocks.empty()) {
     deposit.outcome = "missing_base";
     deposit.message = "the store lacks the content's own rows; put it again";
@@ -92,13 +93,14 @@ TeamDeposit DepositSlot(Store& store, const TeamCallRecord& call, std::size_t sl
   const KeyRowFormat format = model.profile.key_row();
   const std::size_t elements = std::size_t{format.head_count} * format.head_dim;
   TeamLesson lesson;
-  lesson.model = team.shared_model();
-  lesson.key = team.KeyOfMean(*call.shape, slot, content.is_answer);
+  lesson.model = call.model;
+  lesson.key = team.KeyOfMean(*call.shape, slot, content.kind);
   lesson.team = team.name();
   lesson.agent = call.shape->agent;
   lesson.slot = call.shape->shape.slots[slot].name;
   lesson.of_answers = content.is_answer;
   lesson.content = content.content;
+  lesson.of_corrected = IsOfCorrectedRows(content);
   lesson.rows = rows;
   lesson.offsets = [&](std::uint32_t index, std::uint32_t count) -> Result<std::vector<float>> {
     const PinnedBlock& own = base.blocks[index];
@@ -138,8 +140,8 @@ TeamDeposit DepositSlot(Store& store, const TeamCallRecord& call, std::size_t sl
   if (!call.keeps_anchors) return deposit;
 
   AnchorLesson anchor;
-  anchor.model = team.shared_model();
-  anchor.slot = team.KeyOfSlot(*call.shape, slot, content.is_answer);
+  anchor.model = call.model;
+  anchor.slot = team.KeyOfSlot(*call.shape, slot, content.kind);
   anchor.content = content.content;
   anchor.reader = call.shape->version;
   anchor.tokens = content.tokens;
@@ -181,7 +183,7 @@ ContentKey TeamCallRecord::KeyOfAnswer(const TokenList& answer) const {
   add(prompt.data(), prompt.size() * sizeof(TokenId));
   add(answer.data(), answer.size() * sizeof(TokenId));
   add(&epoch, sizeof epoch);
-  return team->model().hasher.IdOf<ContentKey>("teamansw", message);
+  return team->KeyOfAnswer(message, epoch != 0);
 }
 
 std::vector<TeamDeposit> Deposit(Store& store, const TeamCallRecord& call) {

@@ -24,6 +24,7 @@ struct TeamDeposit {
 };
 
 struct TeamCallRecord {
+  std::shared_ptr<const OpenedModel> model;  // the session's
   std::shared_ptr<const Team> team;
   AgentTemplatePtr shape;
   std::vector<TeamContentRef> contents;

@@ -30,8 +30,9 @@ bool GetIds(ByteReader& reader, std::vector<Id128<Tag>>* ids, std::size_t max_co
 bool AreSound(const MeanSnapshot& mean) {
   const auto blocks =
       mean.block_tokens == 0 ? 0 : (mean.counts.size() + mean.block_tokens - 1) / mean.block_tokens;
-  return !mean.counts.empty() && mean.blocks.size() == blocks && mean.deposits > 0 &&
-         mean.counts.back() > 0 && mean.counts.front() <= mean.deposits &&
+  return mean.of_corrected <= mean.deposits && !mean.counts.empty() &&
+         mean.blocks.size() == blocks && mean.deposits > 0 && mean.counts.back() > 0 &&
+         mean.counts.front() <= mean.deposits &&
          std::is_sorted(mean.counts.rbegin(), mean.counts.rend());
 }
 
@@ -72,6 +73,7 @@ std::string EncodeMean(const MeanSnapshot& mean) {
   writer.PutText(mean.slot);
   writer.Put(static_cast<std::uint8_t>(mean.of_answers));
   writer.Put(mean.deposits);
+  writer.Put(mean.of_corrected);
   writer.Put(mean.block_tokens);
   writer.Put(mean.bytes);
   writer.PutArray(mean.counts);
@@ -90,8 +92,9 @@ Result<MeanSnapshot> DecodeMean(std::string_view bytes) {
   const bool whole =
       reader.Get(&mean.key) && reader.Get(&mean.fingerprint) && reader.GetText(&mean.team, kName) &&
       reader.GetText(&mean.agent, kName) && reader.GetText(&mean.slot, kName) &&
-      reader.Get(&of_answers) && reader.Get(&mean.deposits) && reader.Get(&mean.block_tokens) &&
-      reader.Get(&mean.bytes) && reader.GetArray(&mean.counts, MeanSnapshot::kMaxRows) &&
+      reader.Get(&of_answers) && reader.Get(&mean.deposits) && reader.Get(&mean.of_corrected) &&
+      reader.Get(&mean.block_tokens) && reader.Get(&mean.bytes) &&
+      reader.GetArray(&mean.counts, MeanSnapshot::kMaxRows) &&
       GetIds(reader, &mean.blocks, MeanSnapshot::kMaxRows) &&
       GetIds(reader, &mean.learned, MeanSnapshot::kMaxLearned) && reader.remaining_bytes() == 0;
   mean.of_answers = of_answers != 0;

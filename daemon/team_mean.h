@@ -40,6 +40,7 @@ struct MeanSnapshot {
   std::string team, agent, slot;
   bool of_answers = false;
   std::uint32_t deposits = 0;
+  std::uint32_t of_corrected = 0;  // of those: the content's own rows inherit a correction's error
   std::uint32_t block_tokens = 0;
   std::uint64_t bytes = 0;            // of the blocks
   std::vector<std::uint32_t> counts;  // contents by position; never more than at the one before

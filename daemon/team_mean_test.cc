@@ -16,6 +16,7 @@ MeanSnapshot Mean() {
   mean.slot = "question";
   mean.of_answers = true;
   mean.deposits = 5;
+  mean.of_corrected = 2;
   mean.block_tokens = 16;
   mean.bytes = 12345;
   mean.counts = {5, 5, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 1};
@@ -37,6 +38,7 @@ TEST(TeamMeanTest, ARecordIsFoundAsItWasWritten) {
   EXPECT_EQ(read->slot, "question");
   EXPECT_TRUE(read->of_answers);
   EXPECT_EQ(read->deposits, 5u);
+  EXPECT_EQ(read->of_corrected, 2u);
   EXPECT_EQ(read->block_tokens, 16u);
   EXPECT_EQ(read->bytes, 12345u);
   EXPECT_EQ(read->counts, mean.counts);
@@ -66,6 +68,7 @@ TEST(TeamMeanTest, RecordsThatContradictThemselvesAreRefused) {
   EXPECT_TRUE(refused([](MeanSnapshot& m) { m.counts[3] = 5; }));  // more than at the one before
   EXPECT_TRUE(refused([](MeanSnapshot& m) { m.counts.back() = 0; }));
   EXPECT_TRUE(refused([](MeanSnapshot& m) { m.deposits = 4; }));
+  EXPECT_TRUE(refused([](MeanSnapshot& m) { m.of_corrected = 6; }));
   EXPECT_TRUE(refused([](MeanSnapshot& m) { m.blocks.pop_back(); }));
   EXPECT_TRUE(refused([](MeanSnapshot& m) { m.block_tokens = 0; }));
   EXPECT_TRUE(refused([](MeanSnapshot& m) { m.counts.clear(); }));

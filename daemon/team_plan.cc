@@ -12,16 +12,20 @@ namespace {
 
 class Maker {
  public:
-  Maker(Store& store, const Clock& clock, const Team& team, TeamPlanRequest request)
-      : store_(store), clock_(clock), team_(team), request_(std::move(request)) {}
+  Maker(Store& store, const Clock& clock, std::shared_ptr<const OpenedModel> model,
+        const Team& team, TeamPlanRequest request)
+      : store_(store),
+        clock_(clock),
+        model_(std::move(model)),
+        team_(team),
+        request_(std::move(request)) {}
 
   Result<TeamPlan> Make() {
     KVC_FAIL_IF_ERROR(LayOutContents());
-    const bool can_move = team_.model().move_refusal.empty();
-    if (request_.exact) {
-      result_.reason = team_reason::kAskedExact;
-    } else if (!can_move) {
-      result_.reason = team_reason::kCannotMove;
+    const bool can_move = model_->move_refusal.empty();
+    if (request_.exact || !can_move) {
+      result_.reason = request_.exact ? team_reason::kAskedExact : team_reason::kCannotMove;
+      for (TeamSlotPlan& slot : result_.slots) slot.reason = result_.reason;
     } else {
       for (int tries = 0; tries < kMaxTries && Judge(); ++tries) {
         auto made = Reuse();
@@ -64,14 +68,14 @@ class Maker {
         slot.reason = team_reason::kEmpty;
         continue;
       }
-      const MeanKey key = team_.KeyOfMean(*request_.shape, i, content.is_answer);
+      const MeanKey key = team_.KeyOfMean(*request_.shape, i, content.kind);
       means_[i] = team_.pool().Find(key);
       if (means_[i] != nullptr) {
         slot.deposits = means_[i]->deposits;
         slot.covered_rows = std::min(means_[i]->CoveredRows(request_.least_deposits), tokens);
       }
       slot.reason = team_reason::kCorrected;
-      bases_[i] = PinBase(store_, team_, content);
+      bases_[i] = PinBase(store_, *model_, team_, content);
       if (request_.correction == TeamCorrection::kMean) JudgeMean(key, i);
       if (bases_[i].blocks.empty()) {
         slot.reason = team_reason::kMissingBase;
@@ -93,6 +97,7 @@ class Maker {
     slot.reason =
         slot.deposits < request_.least_deposits ? team_reason::kFewDeposits : team_reason::kFewLong;
     slot.is_wanted = true;
+    if (tokens > MeanSnapshot::kMaxRows) slot.is_wanted = false;
     if (!team_.pool().IsTooLong(key, tokens)) return;
     slot.reason = team_reason::kPoolBound;
     slot.is_wanted = false;
@@ -103,7 +108,7 @@ class Maker {
     const TeamContentRef& content = request_.contents[i];
     TeamSlotPlan& slot = result_.slots[i];
     const auto tokens = static_cast<std::uint32_t>(content.tokens.size());
-    const SlotKey key = team_.KeyOfSlot(*request_.shape, i, content.is_answer);
+    const SlotKey key = team_.KeyOfSlot(*request_.shape, i, content.kind);
     auto found = team_.pool().anchors().Find(key, tokens, request_.shape->version);
     const auto own = std::find_if(found.rows.begin(), found.rows.end(), [&](const AnchorPtr& rows) {
       return rows->content == content.content;
@@ -120,13 +125,13 @@ class Maker {
       return;
     }
     const std::int64_t start_ns = clock_.NowNs();
-    const auto pins = PinAnchors(store_, team_.pool(), team_.model(), found.rows, tokens, nullptr);
+    const auto pins = PinAnchors(store_, team_.pool(), *model_, found.rows, tokens, nullptr);
     if (!pins) {
       slot.reason = team_reason::kFewDeposits;
       return;
     }
-    const ShareDecision decision = DecideByDistances(GateDistances(team_.model(), bases_[i], *pins),
-                                                     {.gamma = request_.gamma});
+    const ShareDecision decision =
+        DecideByDistances(GateDistances(*model_, bases_[i], *pins), {.gamma = request_.gamma});
     result_.gate_us += static_cast<double>(clock_.NowNs() - start_ns) / 1e3;
     slot.entropy_bits = decision.entropy_bits;
     if (decision.reason != ShareReason::kNear) {
@@ -148,7 +153,7 @@ class Maker {
   }
 
   Status Plan(PromptRequest prompt) {
-    PlanMaker maker(store_, clock_, team_.shared_model(), std::move(prompt));
+    PlanMaker maker(store_, clock_, model_, std::move(prompt));
     const auto made = maker.Make(true);
     if (!made) return made.error();
     result_.prepared = maker.Take();
@@ -207,7 +212,7 @@ class Maker {
 
   Result<std::unique_ptr<Corrections>> CorrectionsOf(std::size_t slot, std::string* used) {
     auto made = std::make_unique<Corrections>();
-    const OpenedModel& model = team_.model();
+    const OpenedModel& model = *model_;
     const std::size_t blocks = bases_[slot].blocks.size();
     if (request_.correction == TeamCorrection::kMean) {
       for (std::size_t i = 0; i < blocks; ++i) {
@@ -245,13 +250,18 @@ class Maker {
       result_.weights_us += static_cast<double>(clock_.NowNs() - start_ns) / 1e3;
     }
     *used += request_.contents[slot].content.view();
+    // Rows that were computed again are equal up to rounding only.
+    for (const PinnedBlock& block : bases_[slot].blocks) {
+      const Checksum128& sum = block.record().checksum;
+      used->append(reinterpret_cast<const char*>(&sum), sizeof sum);
+    }
     return made;
   }
 
   // Fills in the rows of the plan's slots. kExhausted: no room; kNotFound: blocks of what corrects
   // are gone.
   Status BlendSlots() {
-    const OpenedModel& model = team_.model();
+    const OpenedModel& model = *model_;
     std::map<std::size_t, std::unique_ptr<Corrections>> corrections;  // by slot
     std::map<std::size_t, std::unique_ptr<SlotWriter>> writers;
     std::map<std::pair<std::size_t, std::size_t>, std::uint32_t> item_of;  // by slot and block
@@ -303,6 +313,17 @@ class Maker {
         team_.pool().CountUse(means_[i]->key);
       }
     }
+    for (std::size_t i = 0; i < count(); ++i) {
+      if (!writers.contains(i) && result_.slots[i].reason == team_reason::kCorrected) {
+        result_.slots[i].reason = team_reason::kNotWorthIt;  // this one's rows are computed
+      }
+    }
+    // Which rows are computed decides what the others come to in the model.
+    for (const LeasedSpan& part : result_.prepared.spans) {
+      const Position span[3] = {part.span.begin, part.span.end,
+                                static_cast<Position>(part.span.kind)};
+      used.append(reinterpret_cast<const char*>(span), sizeof span);
+    }
     const auto digest = model.hasher.IdOf<ContentKey>("epoch   ", used);
     std::memcpy(&result_.epoch, digest.bytes.data(), sizeof result_.epoch);
     return Status();
@@ -310,6 +331,7 @@ class Maker {
 
   Store& store_;
   const Clock& clock_;
+  const std::shared_ptr<const OpenedModel> model_;
   const Team& team_;
   TeamPlanRequest request_;
   TeamPlan result_;
@@ -345,11 +367,11 @@ Result<TokenList> FillTemplate(const AgentTemplate& shape,
   return prompt;
 }
 
-BaseRows PinBase(Store& store, const Team& team, const TeamContentRef& content) {
+BaseRows PinBase(Store& store, const OpenedModel& model, const Team& team,
+                 const TeamContentRef& content) {
   BaseRows base;
-  const OpenedModel& model = team.model();
   std::size_t begin = 0;
-  for (const BlockKey& key : team.BaseBlocks(content.content, content.tokens.size())) {
+  for (const BlockKey& key : team.BaseBlocks(content)) {
     auto pin = store.Pin(model.tenant.domain, key);
     if (!pin || !*pin) return {};
     const BlockRecord& record = (*pin)->record();
@@ -370,9 +392,10 @@ BaseRows PinBase(Store& store, const Team& team, const TeamContentRef& content) 
   return base;
 }
 
-Result<TeamPlan> MakeTeamPlan(Store& store, const Clock& clock, const Team& team,
+Result<TeamPlan> MakeTeamPlan(Store& store, const Clock& clock,
+                              std::shared_ptr<const OpenedModel> model, const Team& team,
                               TeamPlanRequest request) {
-  return Maker(store, clock, team, std::move(request)).Make();
+  return Maker(store, clock, std::move(model), team, std::move(request)).Make();
 }
 
 }  // namespace kvcommons

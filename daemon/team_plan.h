@@ -32,12 +32,6 @@ enum class TeamCorrection : std::uint8_t {
   kAnchors = 2,  // earlier ones' offsets by nearness (profile C)
 };
 
-struct TeamContentRef {
-  ContentKey content;
-  TokenList tokens;
-  bool is_answer = false;
-};
-
 struct TeamPlanRequest {
   static constexpr std::uint32_t kMaxFirstRows = 1024;
 
@@ -85,9 +79,12 @@ Result<TokenList> FillTemplate(const AgentTemplate& shape,
                                std::uint32_t context_tokens);
 
 // REQUIRES: request.prompt.tokens are FillTemplate()'s.
-Result<TeamPlan> MakeTeamPlan(Store& store, const Clock& clock, const Team& team,
+Result<TeamPlan> MakeTeamPlan(Store& store, const Clock& clock,
+                              std::shared_ptr<const OpenedModel> model, const Team& team,
                               TeamPlanRequest request);
 
-BaseRows PinBase(Store& store, const Team& team, const TeamContentRef& content);
+// A content's own rows; empty where a block is gone or there is no room for it.
+BaseRows PinBase(Store& store, const OpenedModel& model, const Team& team,
+                 const TeamContentRef& content);
 
 }  // namespace kvcommons

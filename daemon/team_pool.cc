@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
+#include <limits>
+#include <set>
 #include <utility>
 
 #include "base/log.h"
@@ -12,6 +15,8 @@ namespace {
 
 constexpr Logger kLog("team");
 constexpr std::string_view kNotePrefix = "team-mean/";
+constexpr std::string_view kIntentNote = "team-intent";
+constexpr float kLargestFp16 = 65504;
 
 std::string NoteOf(const MeanKey& key) { return std::string(kNotePrefix) + key.ToHex(); }
 
@@ -46,6 +51,7 @@ void TeamPool::Load() {
     mean_bytes = bytes_;
   }
   anchors_.Load(limit_bytes_ - mean_bytes);
+  CarryOutIntent();
 }
 
 MeanPtr TeamPool::Find(const MeanKey& key) const {
@@ -90,31 +96,33 @@ bool TeamPool::IsTooLong(const MeanKey& key, std::uint32_t rows) const {
   return found != too_long_.end() && rows >= found->second;
 }
 
-Result<std::vector<MeanPtr>> TeamPool::MakeRoom(const MeanSnapshot& next) {
-  const MeanKey& keep = next.key;
-  const std::uint64_t bytes = next.bytes;
+Status TeamPool::CheckBytes(const MeanSnapshot& next) {
   const std::uint64_t limit_bytes = limit_bytes_ - std::min(limit_bytes_, anchors_.bytes());
-  if (bytes > limit_bytes) {
-    MutexLock lock(mutex_);
-    if (too_long_.size() >= kMaxTooLong) too_long_.clear();
-    const auto [at, is_new] = too_long_.try_emplace(keep, next.rows());
-    at->second = std::min(at->second, next.rows());
-    return Fail(Exhausted("the mean takes " + std::to_string(bytes) +
-                          " bytes; the limit of all of a tenant's means is " +
-                          std::to_string(limit_bytes) + " (team_memory, less its anchors)"));
-  }
+  if (next.bytes <= limit_bytes) return Status();
+  MutexLock lock(mutex_);
+  if (too_long_.size() >= kMaxTooLong) too_long_.clear();
+  const auto [at, is_new] = too_long_.try_emplace(next.key, next.rows());
+  at->second = std::min(at->second, next.rows());
+  return Exhausted("the mean takes " + std::to_string(next.bytes) +
+                   " bytes; the limit of all of a tenant's means is " +
+                   std::to_string(limit_bytes) + " (team_memory, less its anchors)");
+}
+
+std::vector<MeanPtr> TeamPool::MakeRoom(const MeanSnapshot& next) {
+  const std::uint64_t limit_bytes = limit_bytes_ - std::min(limit_bytes_, anchors_.bytes());
   std::vector<MeanPtr> gone;
   MutexLock lock(mutex_);
-  const auto own = means_.find(keep);
+  const auto own = means_.find(next.key);
   const std::uint64_t replaced = own == means_.end() ? 0 : own->second.mean->bytes;
-  while (bytes_ - replaced + bytes > limit_bytes) {
-    // Fewest uses for its bytes; the oldest of equals.
+  while (bytes_ - replaced + next.bytes > limit_bytes) {
+    // Fewest uses for its bytes, a deposit counting as one; the oldest of equals.
+    const auto value = [](const Entry& entry) {
+      return static_cast<double>(entry.uses + entry.mean->deposits) /
+             static_cast<double>(entry.mean->bytes);
+    };
     auto least = means_.end();
     for (auto at = means_.begin(); at != means_.end(); ++at) {
       if (at == own) continue;
-      const auto value = [](const Entry& entry) {
-        return static_cast<double>(entry.uses) / static_cast<double>(entry.mean->bytes);
-      };
       if (least == means_.end() || value(at->second) < value(least->second) ||
           (value(at->second) == value(least->second) && at->second.order < least->second.order)) {
         least = at;
@@ -124,8 +132,39 @@ Result<std::vector<MeanPtr>> TeamPool::MakeRoom(const MeanSnapshot& next) {
     gone.push_back(least->second.mean);
     means_.erase(least);
     ++evicted_;
+    // What was used long ago does not stay for ever.
+    for (auto& [key, entry] : means_) entry.uses /= 2;
   }
   return gone;
+}
+
+Status TeamPool::NoteIntent(const std::vector<BlockKey>& keys) {
+  std::string value;
+  // A note has room for a few thousand; the rest would be left to the disk's own eviction.
+  const std::size_t count = std::min(keys.size(), Store::kMaxNoteBytes / sizeof(BlockKey));
+  for (std::size_t i = 0; i < count; ++i) value += keys[i].view();
+  return store_.PutNote(domain_, kIntentNote, value);
+}
+
+void TeamPool::ClearIntent() { static_cast<void>(store_.RemoveNote(domain_, kIntentNote)); }
+
+void TeamPool::CarryOutIntent() {
+  const auto note = store_.GetNote(domain_, kIntentNote);
+  if (!note) return;
+  std::set<BlockKey> named;
+  {
+    MutexLock lock(mutex_);
+    for (const auto& [key, entry] : means_) {
+      named.insert(entry.mean->blocks.begin(), entry.mean->blocks.end());
+    }
+  }
+  anchors_.AddKeys(&named);
+  for (std::size_t at = 0; at + sizeof(BlockKey) <= note->size(); at += sizeof(BlockKey)) {
+    BlockKey key;
+    std::memcpy(key.bytes.data(), note->data() + at, sizeof key.bytes);
+    if (!named.contains(key)) static_cast<void>(store_.Remove(domain_, key));
+  }
+  ClearIntent();
 }
 
 Result<std::vector<Store::PutItem>> TeamPool::Mix(const TeamLesson& lesson, const MeanPtr& before,
@@ -147,7 +186,10 @@ Result<std::vector<Store::PutItem>> TeamPool::Mix(const TeamLesson& lesson, cons
     }
     auto offsets = lesson.offsets(j, taught);
     if (!offsets) return Fail(offsets.error());
-    if (!std::all_of(offsets->begin(), offsets->end(), [](float v) { return std::isfinite(v); })) {
+    const float largest =
+        type == ElementType::kFp16 ? kLargestFp16 : std::numeric_limits<float>::max();
+    if (!std::all_of(offsets->begin(), offsets->end(),
+                     [largest](float v) { return std::abs(v) <= largest; })) {
       return Fail(InvalidArgument("rows of slot '" + lesson.slot + "' of agent '" + lesson.agent +
                                   "' are no numbers; nothing is learned from them"));
     }
@@ -191,9 +233,8 @@ Result<std::vector<Store::PutItem>> TeamPool::Mix(const TeamLesson& lesson, cons
 
 Result<TeamPool::Learned> TeamPool::Learn(const TeamLesson& lesson) {
   if (lesson.rows < 1 || lesson.rows > MeanSnapshot::kMaxRows) {
-    return Fail(InvalidArgument("the content has " + std::to_string(lesson.rows) +
-                                " tokens; a mean has 1 to " +
-                                std::to_string(MeanSnapshot::kMaxRows)));
+    return Fail(Unsupported("the content has " + std::to_string(lesson.rows) +
+                            " tokens; a mean has 1 to " + std::to_string(MeanSnapshot::kMaxRows)));
   }
   MutexLock learn(learn_mutex_);
   MeanPtr before = Find(lesson.key);
@@ -216,6 +257,7 @@ Result<TeamPool::Learned> TeamPool::Learn(const TeamLesson& lesson) {
     next.block_tokens = model.profile.block_tokens;
   }
   ++next.deposits;
+  next.of_corrected += lesson.of_corrected ? 1 : 0;
   next.counts.resize(std::max(next.rows(), lesson.rows));
   for (std::uint32_t row = 0; row < lesson.rows; ++row) ++next.counts[row];
   next.learned.push_back(lesson.content);
@@ -223,19 +265,28 @@ Result<TeamPool::Learned> TeamPool::Learn(const TeamLesson& lesson) {
   next.blocks.resize((next.rows() + next.block_tokens - 1) / next.block_tokens);
   next.bytes = OffsetPlanes(model.profile).BlockBytes(next.rows());
 
-  auto gone = MakeRoom(next);
-  if (!gone) return Fail(gone.error());
-  for (const MeanPtr& mean : *gone) Drop(*mean);
-
+  KVC_FAIL_IF_ERROR(CheckBytes(next));
   const auto items = Mix(lesson, before, next);
   if (!items) return Fail(items.error());
+  // Only what is sure to be learned makes others leave.
+  const std::vector<MeanPtr> gone = MakeRoom(next);
+  std::vector<BlockKey> intent;
+  for (const Store::PutItem& item : *items) intent.push_back(item.record.key);
+  for (const MeanPtr& mean : gone) {
+    intent.insert(intent.end(), mean->blocks.begin(), mean->blocks.end());
+  }
+  if (before != nullptr) intent.insert(intent.end(), before->blocks.begin(), before->blocks.end());
+  KVC_FAIL_IF_ERROR(NoteIntent(intent));
+  for (const MeanPtr& mean : gone) Drop(*mean);
   const Ack ack = store_.GetStats().has_disk ? Ack::kDurable : Ack::kHeld;
-  if (const auto put = store_.Put(domain_, *items, ack); !put) return Fail(put.error());
-  if (const Status status = store_.PutNote(domain_, NoteOf(next.key), EncodeMean(next));
-      !status.ok()) {
+  const auto put = store_.Put(domain_, *items, ack);
+  const Status status =
+      put ? store_.PutNote(domain_, NoteOf(next.key), EncodeMean(next)) : put.error();
+  if (!status.ok()) {
     for (const Store::PutItem& item : *items) {
       static_cast<void>(store_.Remove(domain_, item.record.key));
     }
+    ClearIntent();
     return Fail(status);
   }
   std::vector<BlockKey> replaced;
@@ -252,6 +303,7 @@ Result<TeamPool::Learned> TeamPool::Learn(const TeamLesson& lesson) {
     entry.mean = std::make_shared<const MeanSnapshot>(std::move(next));
   }
   RemoveBlocks(replaced);
+  ClearIntent();
   return Learned::kLearned;
 }
 
@@ -262,7 +314,12 @@ Result<bool> TeamPool::LearnAnchor(const AnchorLesson& lesson) {
     MutexLock lock(mutex_);
     mean_bytes = bytes_;
   }
-  return anchors_.Learn(lesson, limit_bytes_ - std::min(limit_bytes_, mean_bytes));
+  return anchors_.Learn(lesson, limit_bytes_ - std::min(limit_bytes_, mean_bytes),
+                        [this](const std::vector<BlockKey>& keys) REQUIRES(learn_mutex_) {
+                          if (!keys.empty()) return NoteIntent(keys);
+                          ClearIntent();
+                          return Status();
+                        });
 }
 
 std::vector<TeamPool::Row> TeamPool::List() const {
@@ -294,10 +351,16 @@ TeamPool::Totals TeamPool::GetTotals() const {
 }
 
 std::shared_ptr<TeamPool> TeamPools::Open(const DomainId& domain) {
-  MutexLock lock(mutex_);
-  auto& pool = pools_[domain];
-  if (pool == nullptr) pool = TeamPool::Open(store_, domain, limit_bytes_);
-  return pool;
+  std::shared_ptr<Slot> slot;
+  {
+    MutexLock lock(mutex_);
+    auto& held = pools_[domain];
+    if (held == nullptr) held = std::make_shared<Slot>();
+    slot = held;
+  }
+  MutexLock lock(slot->mutex);
+  if (slot->pool == nullptr) slot->pool = TeamPool::Open(store_, domain, limit_bytes_);
+  return slot->pool;
 }
 
 }  // namespace kvcommons

@@ -33,6 +33,7 @@ struct TeamLesson {
   std::string team, agent, slot;
   bool of_answers = false;
   ContentKey content;
+  bool of_corrected = false;  // its own rows inherit a correction's error
   std::uint32_t rows = 0;
   // Of block `index` of the content, [plane][row][element], fp32, local. An error ends the lesson,
   // and nothing is learned.
@@ -54,8 +55,9 @@ class TeamPool {
   bool IsTooLong(const MeanKey& key, std::uint32_t rows) const EXCLUDES(mutex_);
 
   enum class Learned : std::uint8_t { kLearned, kKnown };
-  // kExhausted: the mean alone would be over the bound, or the store has no room. kInvalidArgument:
-  // offsets are no numbers, or the content is longer than a mean may be.
+  // Nothing changes on an error. kExhausted: the mean alone would be over the bound, or the store
+  // has no room. kInvalidArgument: offsets are no numbers of their type. kUnsupported: the content
+  // is longer than a mean may be.
   Result<Learned> Learn(const TeamLesson& lesson) EXCLUDES(learn_mutex_, mutex_);
   // The same content as an anchor. False: this reader's offsets were there.
   Result<bool> LearnAnchor(const AnchorLesson& lesson) EXCLUDES(learn_mutex_, mutex_);
@@ -94,12 +96,19 @@ class TeamPool {
       : store_(store), domain_(domain), limit_bytes_(limit_bytes), anchors_(store, domain) {}
 
   void Load() EXCLUDES(mutex_);
-  // Takes out what must go for `bytes` to fit, least used for its bytes first.
-  Result<std::vector<MeanPtr>> MakeRoom(const MeanSnapshot& next) EXCLUDES(mutex_);
+  // kExhausted: it alone is over the bound, which is remembered.
+  Status CheckBytes(const MeanSnapshot& next) EXCLUDES(mutex_);
+  // Takes out what must go for it to fit, least used for its bytes first.
+  std::vector<MeanPtr> MakeRoom(const MeanSnapshot& next) EXCLUDES(mutex_);
   // Rows of the next snapshot, in blocks for the store.
   Result<std::vector<Store::PutItem>> Mix(const TeamLesson& lesson, const MeanPtr& before,
                                           MeanSnapshot& next);
   void RemoveBlocks(const std::vector<BlockKey>& keys);
+  // Keys that a kill may leave without a record: what is to be stored, and what it replaces. Load
+  // removes those that no record names.
+  Status NoteIntent(const std::vector<BlockKey>& keys) REQUIRES(learn_mutex_);
+  void ClearIntent() REQUIRES(learn_mutex_);
+  void CarryOutIntent() REQUIRES(learn_mutex_) EXCLUDES(mutex_);
   void Erase(const MeanSnapshot& mean) REQUIRES(learn_mutex_) EXCLUDES(mutex_);
   void Drop(const MeanSnapshot& mean) REQUIRES(learn_mutex_) EXCLUDES(mutex_);
 
@@ -125,10 +134,15 @@ class TeamPools {
   std::shared_ptr<TeamPool> Open(const DomainId& domain) EXCLUDES(mutex_);
 
  private:
+  struct Slot {
+    Mutex mutex;  // held across the disk: a pool is read once
+    std::shared_ptr<TeamPool> pool GUARDED_BY(mutex);
+  };
+
   Store& store_;
   const std::uint64_t limit_bytes_;  // of each tenant
-  Mutex mutex_;                      // held across the disk: a pool is read once
-  std::map<DomainId, std::shared_ptr<TeamPool>> pools_ GUARDED_BY(mutex_);
+  Mutex mutex_;
+  std::map<DomainId, std::shared_ptr<Slot>> pools_ GUARDED_BY(mutex_);
 };
 
 }  // namespace kvcommons

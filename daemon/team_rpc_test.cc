@@ -387,6 +387,7 @@ TEST_F(TeamRpcTest, EqualRequestsOfEqualEpochsGiveEqualBytesAndADepositMakesAnot
   auto one = worker.Plan(version.getVersion(), AskOf(question));
   auto two = worker.Plan(version.getVersion(), AskOf(question));
   EXPECT_EQ(one.getTeam().getEpoch(), two.getTeam().getEpoch());
+  const Floats before = worker.Read(one, 30, 3);
   EXPECT_NE(one.getTeam().getEpoch(), 0u);
   for (std::uint32_t row = 21; row < 61; row += 7) {
     EXPECT_EQ(worker.Read(one, row, 3), worker.Read(two, row, 3));
@@ -397,7 +398,7 @@ TEST_F(TeamRpcTest, EqualRequestsOfEqualEpochsGiveEqualBytesAndADepositMakesAnot
   EXPECT_TRUE(three.getTeam().getReuses());
   EXPECT_NE(three.getTeam().getEpoch(), one.getTeam().getEpoch());
   // What was leased before still has its bytes (I2).
-  EXPECT_EQ(worker.Read(one, 30, 3), worker.Read(two, 30, 3));
+  EXPECT_EQ(worker.Read(one, 30, 3), before);
 }
 
 TEST_F(TeamRpcTest, WhatWasLearnedSurvivesARestart) {
@@ -514,8 +515,87 @@ TEST_F(TeamRpcTest, EqualTextsInFlightAreComputedOnce) {
   auto second = two.AskText(text);
   EXPECT_EQ(one.AskText(Question(2)).wait(one.wait()).getIsHeld(), false);  // others go on
   one.Upload(first->getUpload(), text, 5);
-  first.reset();
+  // The first still has its finished upload: nobody waits for its end.
   EXPECT_TRUE(second.wait(two.wait()).getIsHeld());
+}
+
+TEST_F(TeamRpcTest, ClientsWithUploadsOfTheirOwnAreNotMadeToWaitForEachOther) {
+  TeamWorker one(loop_.io, daemon_.socket()), two(loop_.io, daemon_.socket());
+  auto first = one.AskText(Question(1)).wait(one.wait());
+  auto second = two.AskText(Question(2)).wait(two.wait());
+  const auto refused = one.AskText(Question(2)).wait(one.wait());
+  EXPECT_EQ(CodeOf(refused), Code::kUnavailable);
+  EXPECT_THAT(MessageOf(refused), ::testing::HasSubstr("this session has 1 of its own to finish"));
+  // Nor for itself.
+  EXPECT_EQ(CodeOf(one.AskText(Question(1)).wait(one.wait())), Code::kUnavailable);
+  one.Upload(first.getUpload(), Question(1), 5);
+  EXPECT_TRUE(two.AskText(Question(1)).wait(two.wait()).getIsHeld());
+}
+
+TEST_F(TeamRpcTest, TextsBehindAnotherLeadInHaveRowsAndMeansOfTheirOwn) {
+  TeamWorker worker(loop_.io, daemon_.socket());
+  Run(worker, Question(1));
+  Run(worker, Question(2));
+  auto open = worker.model().openTeamRequest();
+  open.setName("team");
+  const Tokens other_lead_in = Text(6, 710);
+  TeamWorker::WriteTokens(other_lead_in, open.initOptions().initLeadIn(6));
+  rpc::Team::Client other = open.send().wait(worker.wait()).getTeam();
+  auto ask = other.putTextRequest();
+  TeamWorker::WriteTokens(Question(1), ask.initTokens(40));
+  auto reply = ask.send().wait(worker.wait());
+  EXPECT_FALSE(reply.getIsHeld());
+  worker.Upload(reply.getUpload(), Question(1), 6);
+  auto plan = other.planRequest();
+  auto request = plan.initRequest();
+  request.setVersion(worker.PutTemplate("solver", {kHead, kTail}, {"question"}).getVersion());
+  TeamWorker::WriteTokens(Question(1), request.initContents(1)[0].initTokens(40));
+  EXPECT_STREQ(plan.send().wait(worker.wait()).getTeam().getReason().cStr(), "few_deposits");
+}
+
+TEST_F(TeamRpcTest, ATextsIdIsNoAnswers) {
+  TeamWorker worker(loop_.io, daemon_.socket());
+  const Tokens text = Question(1);
+  worker.PutText(text);
+  const auto held = worker.AskText(text).wait(worker.wait());
+  auto plan = worker.team().planRequest();
+  auto request = plan.initRequest();
+  request.setVersion(worker.PutTemplate("solver", {kHead, kTail}, {"question"}).getVersion());
+  auto content = request.initContents(1)[0];
+  TeamWorker::WriteTokens(text, content.initTokens(40));
+  content.setAnswer(held.getContent());
+  EXPECT_STREQ(plan.send().wait(worker.wait()).getTeam().getReason().cStr(), "missing_base");
+}
+
+TEST_F(TeamRpcTest, AnAnswerOfCorrectedRowsIsCountedAsSuchWhereItTeaches) {
+  TeamWorker worker(loop_.io, daemon_.socket());
+  Run(worker, Question(1));
+  Run(worker, Question(2));
+  const Tokens question = Question(3), answer = Text(20, 333);
+  worker.PutText(question);
+  const auto solver = worker.PutTemplate("solver", {kHead, kTail}, {"question"});
+  auto asked = worker.Plan(solver.getVersion(), AskOf(question));
+  ASSERT_TRUE(asked.getTeam().getReuses());
+  auto put = asked.getCall().putAnswerRequest();
+  TeamWorker::WriteTokens(answer, put.initTokens(20));
+  auto reply = put.send().wait(worker.wait());
+  worker.Upload(reply.getUpload(), answer, 70);
+  const auto critic = worker.PutTemplate("critic", {kTail, kHead}, {"solver"});
+  auto call = worker.team().planRequest();
+  auto request = call.initRequest();
+  request.setVersion(critic.getVersion());
+  auto content = request.initContents(1)[0];
+  TeamWorker::WriteTokens(answer, content.initTokens(20));
+  content.setAnswer(reply.getContent());
+  request.setStoreTokens(50);
+  auto plan = call.send().wait(worker.wait());
+  worker.Commit(plan, {{kTail, 0}, {answer, 0.25F}, {kHead, 0}});
+  plan.getCall().depositRequest().send().wait(worker.wait());
+  const auto status = worker.team().statusRequest().send().wait(worker.wait()).getStatus();
+  ASSERT_EQ(status.getMeans().size(), 2u);
+  EXPECT_STREQ(status.getMeans()[0].getAgent().cStr(), "critic");
+  EXPECT_EQ(status.getMeans()[0].getOfCorrected(), 1u);
+  EXPECT_EQ(status.getMeans()[1].getOfCorrected(), 0u);
 }
 
 TEST_F(TeamRpcTest, AnUploadThatEndsUnfinishedLeavesNothingAndTheNextMayBegin) {
@@ -573,12 +653,12 @@ TEST_F(TeamRpcTest, DepositsThatCannotBeReadTeachNothingAndSayWhy) {
   EXPECT_STREQ(missing.getTeam().getReason().cStr(), "missing_base");
   EXPECT_EQ(deposit(missing), "nothing asked");
   worker.PutText(Question(1));
-  auto uncommitted = worker.Plan(version.getVersion(), AskOf(Question(1)));
-  EXPECT_EQ(deposit(uncommitted), "rows_gone");
-  EXPECT_EQ(deposit(uncommitted), "the call was deposited before; plan another one");
+  auto late = worker.Plan(version.getVersion(), AskOf(Question(1)));
+  EXPECT_EQ(deposit(late), "rows_gone");
   auto broken = worker.Plan(version.getVersion(), AskOf(Question(1)));
   worker.Commit(broken, PartsOf(Question(1)), std::numeric_limits<float>::infinity());
   EXPECT_EQ(deposit(broken), "not_finite");
+  EXPECT_EQ(deposit(late), "not_finite");  // it could be tried again, now that there are rows
   const auto status = worker.team().statusRequest().send().wait(worker.wait()).getStatus();
   EXPECT_EQ(status.getMeans().size(), 0u);
   EXPECT_EQ(status.getBytes(), 0u);
@@ -611,6 +691,14 @@ TEST_F(TeamRpcTest, MeansNeverExceedTheTenantsBoundAndTheLeastUsedLeaves) {
   EXPECT_EQ(teach("two", Question(1)), "learned");
   EXPECT_EQ(held(), "one two ");
   EXPECT_EQ(teach("three", Question(1)), "learned");
+  EXPECT_EQ(held(), "one three ");
+  // What cannot be learned makes nobody leave.
+  worker.PutText(Question(7));
+  const auto version = worker.PutTemplate("four", {kHead, kTail}, {"question"});
+  auto broken = worker.Plan(version.getVersion(), AskOf(Question(7)));
+  worker.Commit(broken, PartsOf(Question(7)), std::numeric_limits<float>::infinity());
+  const auto reply = broken.getCall().depositRequest().send().wait(worker.wait());
+  EXPECT_STREQ(reply.getSlots()[0].getOutcome().cStr(), "not_finite");
   EXPECT_EQ(held(), "one three ");
   EXPECT_EQ(teach("four", Question(4, 81)), "pool_bound");  // refused
   EXPECT_EQ(teach("four", Question(5, 90)), "pool_bound");  // not asked for again
@@ -753,6 +841,9 @@ TEST_F(TeamRpcTest, BadRequestsAreRefusedByFieldValueAndLimitAndChangeNothing) {
     return MessageOf(worker.PutTemplate(agent, segments, slots));
   };
   EXPECT_EQ(put({kHead, kTail}, {"q"}, ""), "agent's length is 0; the limit is 1 to 256");
+  EXPECT_EQ(put({kHead, kTail}, {"q"}, "\xff"), "agent is no UTF-8");
+  EXPECT_EQ(put({kHead, kTail}, {"q"}, "\xe2\x82"), "agent is no UTF-8");
+  EXPECT_EQ(put({kHead, kTail}, {"q"}, "\xe2\x82\xac"), "");
   EXPECT_EQ(put({kHead, kTail}, {"q"}, std::string(257, 'a')),
             "agent's length is 257; the limit is 1 to 256");
   EXPECT_EQ(put({kHead, kTail}, {"q"}, std::string(256, 'a')), "");

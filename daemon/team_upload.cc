@@ -11,12 +11,16 @@ namespace kvcommons {
 TeamUpload::TeamUpload(Store& store, const Clock& clock, TeamBase base)
     : store_(store), clock_(clock), base_(std::move(base)), is_stored_(base_.keys.size()) {}
 
-TeamUpload::~TeamUpload() {
-  MutexLock lock(mutex_);
-  if (finished_) return;
-  for (std::size_t i = 0; i < is_stored_.size(); ++i) {
-    if (is_stored_[i]) static_cast<void>(store_.Remove(base_.model->tenant.domain, base_.keys[i]));
+void TeamUpload::RemoveAll() {
+  for (const BlockKey& key : base_.keys) {
+    static_cast<void>(store_.Remove(base_.model->tenant.domain, key));
   }
+}
+
+void TeamUpload::Close() {
+  MutexLock lock(mutex_);
+  if (!finished_ && has_begun_) RemoveAll();
+  finished_ = true;
 }
 
 BlockRecord TeamUpload::RecordOf(std::uint32_t index) const {
@@ -73,6 +77,8 @@ Result<std::uint32_t> TeamUpload::Commit(std::span<const StagedBlock> blocks,
     item.record = RecordOf(block.index);
     item.planes = staging->bytes().data() + block.offset_bytes;
   }
+  if (!has_begun_) RemoveAll();
+  has_begun_ = true;
   if (!items.empty()) {
     const auto put = store_.Put(base_.model->tenant.domain, items, ack);
     if (!put) return Fail(put.error());

@@ -1,8 +1,8 @@
 // TeamUpload: a content's own rows while a client hands them in.
 //
-// Guarantee: what ends unfinished leaves no block (I10); the first to finish a content wins, since
-// equal keys mean equal rows up to rounding. Thread safety: any thread; the commit and the end
-// block on the disk.
+// Guarantee: what ends unfinished leaves no block (I10), and blocks that a kill left of an earlier
+// upload are not mixed with this one's. One upload of a content at a time: TeamClaims sees to it.
+// Thread safety: any thread; the commit and the end block on the disk.
 
 #pragma once
 
@@ -30,7 +30,6 @@ struct TeamBase {
 class TeamUpload {
  public:
   TeamUpload(Store& store, const Clock& clock, TeamBase base);
-  ~TeamUpload();
   TeamUpload(const TeamUpload&) = delete;
   TeamUpload& operator=(const TeamUpload&) = delete;
 
@@ -40,6 +39,8 @@ class TeamUpload {
   // lie in `staging` (null: none), and everything once finished.
   Result<std::uint32_t> Commit(std::span<const StagedBlock> blocks, const Staging* staging, Ack ack,
                                bool finish) EXCLUDES(mutex_);
+  // Waits for a commit under way; nothing is stored afterwards. To be called before it goes.
+  void Close() EXCLUDES(mutex_);
 
  private:
   BlockRecord RecordOf(std::uint32_t index) const;
@@ -50,8 +51,11 @@ class TeamUpload {
   const Clock& clock_;
   const TeamBase base_;
   Mutex mutex_;
+  void RemoveAll() REQUIRES(mutex_);
+
   std::vector<bool> is_stored_ GUARDED_BY(mutex_);
-  bool finished_ GUARDED_BY(mutex_) = false;
+  bool has_begun_ GUARDED_BY(mutex_) = false;
+  bool finished_ GUARDED_BY(mutex_) = false;  // or closed
 };
 
 }  // namespace kvcommons

@@ -10,12 +10,21 @@ namespace {
 
 kj::StringPtr Ptr(const std::string& text) { return {text.c_str(), text.size()}; }
 
-template <typename Id>
-Id ReadHash(rpc::Hash128::Reader reader) {
-  const std::uint64_t halves[2] = {reader.getLow(), reader.getHigh()};
-  Id id;
-  std::memcpy(id.bytes.data(), halves, sizeof halves);
-  return id;
+bool IsUtf8(std::string_view text) {
+  for (std::size_t i = 0; i < text.size();) {
+    const auto lead = static_cast<unsigned char>(text[i]);
+    const std::size_t length = lead < 0x80           ? 1
+                               : (lead >> 5) == 0x06 ? 2
+                               : (lead >> 4) == 0x0E ? 3
+                               : (lead >> 3) == 0x1E ? 4
+                                                     : 0;
+    if (length == 0 || length > text.size() - i) return false;
+    for (std::size_t k = 1; k < length; ++k) {
+      if ((static_cast<unsigned char>(text[i + k]) >> 6) != 0x02) return false;
+    }
+    i += length;
+  }
+  return true;
 }
 
 std::string Numbered(const char* field, std::size_t i) {
@@ -26,7 +35,10 @@ std::string Numbered(const char* field, std::size_t i) {
 
 Result<std::string> ReadTeamName(std::string_view field, capnp::Text::Reader text) {
   if (text.size() >= 1 && text.size() <= MeanSnapshot::kMaxNameBytes) {
-    return std::string(text.begin(), text.size());
+    std::string name(text.begin(), text.size());
+    // Names are listed as JSON.
+    if (IsUtf8(name)) return name;
+    return Fail(InvalidArgument(std::string(field) + " is no UTF-8"));
   }
   return Fail(
       OutOfRange(std::string(field) + "'s length", text.size(), 1, MeanSnapshot::kMaxNameBytes));
@@ -47,7 +59,8 @@ Result<TeamOptions> ReadTeamOptions(rpc::TeamOptions::Reader reader, const Model
   return options;
 }
 
-Result<AgentTemplatePtr> ReadAndPutTemplate(rpc::TeamTemplate::Reader reader, Team& team) {
+Result<AgentTemplatePtr> ReadAndPutTemplate(rpc::TeamTemplate::Reader reader,
+                                            const ModelProfile& profile, Team& team) {
   auto agent = ReadTeamName("agent", reader.getAgent());
   if (!agent) return Fail(agent.error());
   if (reader.getSlots().size() > PromptTemplate::kMaxSlots) {
@@ -64,7 +77,6 @@ Result<AgentTemplatePtr> ReadAndPutTemplate(rpc::TeamTemplate::Reader reader, Te
     return Fail(OutOfRange("segments' length", reader.getSegments().size(), slots.size() + 1,
                            slots.size() + 1));
   }
-  const ModelProfile& profile = team.model().profile;
   std::vector<TokenList> segments;
   for (const auto segment : reader.getSegments()) {
     auto tokens = ReadTokens(Numbered("segments", segments.size()), segment, 1,
@@ -72,12 +84,12 @@ Result<AgentTemplatePtr> ReadAndPutTemplate(rpc::TeamTemplate::Reader reader, Te
     if (!tokens) return Fail(tokens.error());
     segments.push_back(std::move(*tokens));
   }
-  return team.Put(std::move(*agent), std::move(segments), std::move(slots));
+  return team.Put(std::move(*agent), std::move(segments), std::move(slots), profile.context_tokens);
 }
 
-Result<TeamPlanRequest> ReadTeamPlanRequest(rpc::TeamPlanRequest::Reader reader, const Team& team,
+Result<TeamPlanRequest> ReadTeamPlanRequest(rpc::TeamPlanRequest::Reader reader,
+                                            const ModelProfile& profile, Team& team,
                                             const TeamOptions& options) {
-  const ModelProfile& profile = team.model().profile;
   TeamPlanRequest request;
   const auto version = ReadHash<ReaderKey>(reader.getVersion());
   request.shape = team.Find(version);
@@ -96,8 +108,9 @@ Result<TeamPlanRequest> ReadTeamPlanRequest(rpc::TeamPlanRequest::Reader reader,
     if (!tokens) return Fail(tokens.error());
     ref.tokens = std::move(*tokens);
     ref.is_answer = content.hasAnswer();
-    ref.content = ref.is_answer ? ReadHash<ContentKey>(content.getAnswer())
-                                : team.KeyOfText(options.lead_in, ref.tokens);
+    ref.kind = ref.is_answer ? team.KindOfAnswers() : team.KindOfTexts(options.lead_in);
+    ref.content =
+        ref.is_answer ? ReadHash<ContentKey>(content.getAnswer()) : team.KeyOfText(ref.tokens);
   }
   auto prompt = FillTemplate(*request.shape, request.contents, profile.context_tokens);
   if (!prompt) return Fail(prompt.error());
@@ -158,6 +171,7 @@ void WriteTeamStatus(const std::vector<TeamPool::Row>& means, const TeamPool::To
     list[i].setSlot(Ptr(mean.slot));
     list[i].setOfAnswers(mean.of_answers);
     list[i].setDeposits(mean.deposits);
+    list[i].setOfCorrected(mean.of_corrected);
     list[i].setRows(mean.rows());
     list[i].setBytes(mean.bytes);
     list[i].setUses(means[i].uses);

@@ -18,9 +18,11 @@ namespace kvcommons {
 // 1 to MeanSnapshot::kMaxNameBytes bytes.
 Result<std::string> ReadTeamName(std::string_view field, capnp::Text::Reader text);
 Result<TeamOptions> ReadTeamOptions(rpc::TeamOptions::Reader reader, const ModelProfile& profile);
-Result<AgentTemplatePtr> ReadAndPutTemplate(rpc::TeamTemplate::Reader reader, Team& team);
+Result<AgentTemplatePtr> ReadAndPutTemplate(rpc::TeamTemplate::Reader reader,
+                                            const ModelProfile& profile, Team& team);
 // Fills in the prompt. kNotFound: the version was not put.
-Result<TeamPlanRequest> ReadTeamPlanRequest(rpc::TeamPlanRequest::Reader reader, const Team& team,
+Result<TeamPlanRequest> ReadTeamPlanRequest(rpc::TeamPlanRequest::Reader reader,
+                                            const ModelProfile& profile, Team& team,
                                             const TeamOptions& options);
 
 void WriteTeamPlan(const TeamPlan& plan, rpc::TeamPlanInfo::Builder builder);

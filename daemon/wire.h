@@ -45,6 +45,15 @@ void WritePlan(const PreparedPlan& plan, rpc::PlanReply::Builder builder);
 // 32 hexadecimal digits to 16 bytes.
 Result<std::array<std::uint8_t, 16>> ParseKey(std::string_view hex, const char* field = "key");
 
+template <typename Id>
+Id ReadHash(rpc::Hash128::Reader reader) {
+  const std::uint64_t halves[2] = {reader.getLow(), reader.getHigh()};
+  Id id;
+  static_assert(sizeof halves == sizeof id.bytes);
+  std::memcpy(id.bytes.data(), halves, sizeof halves);
+  return id;
+}
+
 template <typename Tag>
 void WriteHash(const Id128<Tag>& id, rpc::Hash128::Builder builder) {
   std::uint64_t halves[2];

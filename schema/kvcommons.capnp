@@ -271,7 +271,8 @@ interface TeamCall {
 
 struct TeamDeposit {
   slot @0 :UInt32;
-  outcome @1 :Text;                 # learned, known, missing_base, rows_gone, pool_bound, not_finite, failed
+  outcome @1 :Text;                 # learned, known, missing_base, rows_gone, too_long, pool_bound, not_finite,
+                                    # failed
   message @2 :Text;                 # for people, where nothing was learned
 }
 
@@ -284,7 +285,7 @@ struct TeamStatus {
   means @0 :List(TeamMean);         # of this team
   bytes @1 :UInt64;                 # of all teams of the tenant
   limitBytes @2 :UInt64;            # of those
-  plans @3 :UInt64;                 # of this team since the daemon started, and of those that reused contents
+  plans @3 :UInt64;                 # of this team while somebody has it open, and of those that reused contents
   reused @4 :UInt64;
   anchors @5 :UInt64;               # of all teams of the tenant
   anchorBytes @6 :UInt64;           # of bytes
@@ -298,6 +299,7 @@ struct TeamMean {
   rows @4 :UInt32;
   bytes @5 :UInt64;
   uses @6 :UInt64;                  # since the daemon started
+  ofCorrected @7 :UInt32;           # deposits of answers whose producers ran on corrected rows themselves
 }
 
 struct Quality {

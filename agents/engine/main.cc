@@ -421,7 +421,7 @@ void AddTeam(Program& program) {
   AddEngineOptions(program, command);
   AddDaemon(program, command);
   AddJson(program, command);
-  auto team = std::make_shared<kvcommons::TeamOptions>();
+  auto team = std::make_shared<kvcommons::TeamCommandOptions>();
   AddTeamCases(command, team->cases, team->graph_path,
                "cases before those, answered but not measured");
   command

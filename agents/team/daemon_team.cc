@@ -44,11 +44,28 @@ Result<std::unique_ptr<DaemonTeam>> DaemonTeam::Open(Engine& engine, ModelHandle
 
 Result<DaemonContent> DaemonTeam::FromText(std::span<const TokenId> tokens) {
   const std::int64_t start_ns = clock_.NowNs();
-  auto reply = team_->PutText(tokens);
-  if (!reply) return Fail(reply.error());
+  if (tokens.empty()) return Fail(InvalidArgument("the content is empty; it needs a token"));
+  if (lead_in_.size() + tokens.size() > engine_.context_tokens()) {
+    return Fail(InvalidArgument("the content has " + std::to_string(tokens.size()) +
+                                " tokens; behind what its rows are computed behind the limit is " +
+                                std::to_string(engine_.context_tokens() - lead_in_.size())));
+  }
   DaemonContent content;
   content.tokens.assign(tokens.begin(), tokens.end());
+  auto reply = team_->PutText(tokens);
+  if (!reply) {
+    content.fallback = reply.error().ToString();
+    return content;
+  }
   if (reply->upload == nullptr) return content;
+  if (const Status status = ComputeText(tokens, *reply->upload); !status.ok()) {
+    content.fallback = status.ToString();
+  }
+  content.base_ms = MsSince(clock_, start_ns);
+  return content;
+}
+
+Status DaemonTeam::ComputeText(std::span<const TokenId> tokens, TeamContentUpload& upload) {
   // The lead-in is an exact chain like any other: held after the first text.
   std::vector<TokenId> prompt = lead_in_;
   prompt.insert(prompt.end(), tokens.begin(), tokens.end());
@@ -58,18 +75,16 @@ Result<DaemonContent> DaemonTeam::FromText(std::span<const TokenId> tokens) {
   request.store_tokens = static_cast<std::uint32_t>(lead_in_.size());
   request.costs = engine_.costs();
   const auto plan = model_.Plan(request);
-  if (!plan) return Fail(plan.error());
+  if (!plan) return plan.error();
   const PlanRows rows = RowsOf(**plan);
   engine_.Clear();
-  KVC_FAIL_IF_ERROR(PlacePlan(engine_, **plan, rows.places));
-  KVC_FAIL_IF_ERROR(engine_.Run(prompt, rows.runs));
+  KVC_RETURN_IF_ERROR(PlacePlan(engine_, **plan, rows.places));
+  KVC_RETURN_IF_ERROR(engine_.Run(prompt, rows.runs));
   const auto begin = static_cast<Position>(lead_in_.size());
-  const auto stored = reply->upload->Commit(EngineRows(engine_, begin), UploadAck::kHeld);
-  if (!stored) return Fail(stored.error());
+  const auto stored = upload.Commit(EngineRows(engine_, begin), UploadAck::kHeld);
+  if (!stored) return stored.error();
   const auto committed = (*plan)->Commit(EngineRows(engine_, 0), UploadAck::kHeld);
-  if (!committed) return Fail(committed.error());
-  content.base_ms = MsSince(clock_, start_ns);
-  return content;
+  return committed ? Status() : committed.error();
 }
 
 Result<DaemonCall> DaemonTeam::Prefill(std::size_t agent,
@@ -99,6 +114,7 @@ Result<DaemonCall> DaemonTeam::Prefill(std::size_t agent,
   const std::int64_t start_ns = clock_.NowNs();
   call.mode = "dense";
   call.reason = "asked_dense";
+  bool refused = false;  // by a daemon that is there
   if (mode.reuses || mode.exact_prefix) {
     ask.correct_by = mode.slots == SlotCorrection::kAnchors ? TeamCorrectBy::kAnchors
                      : mode.slots == SlotCorrection::kMean  ? TeamCorrectBy::kMean
@@ -120,10 +136,11 @@ Result<DaemonCall> DaemonTeam::Prefill(std::size_t agent,
       }
     } else {
       call.fallback = handle.error().ToString();
+      refused = handle.error().code() != Code::kUnavailable;
     }
   }
   if (call.handle == nullptr) {
-    if (!call.fallback.empty()) call.reason = "no_daemon";
+    if (!call.fallback.empty()) call.reason = refused ? "refused" : "no_daemon";
     call.mode = "dense";
     engine_.Clear();
     const std::int64_t compute_ns = clock_.NowNs();
@@ -160,16 +177,22 @@ Status DaemonTeam::CarryOut(DaemonCall& call) {
   return Status();
 }
 
-Result<DaemonTeam::Finished> DaemonTeam::Finish(DaemonCall& call, UploadAck ack) {
+DaemonTeam::Finished DaemonTeam::Finish(DaemonCall& call, UploadAck ack) {
   Finished finished;
   if (call.handle == nullptr) return finished;
   auto commit = call.handle->plan->Commit(EngineRows(engine_, 0), ack);
-  if (!commit) return Fail(commit.error());
+  if (!commit) {
+    finished.fallback = commit.error().ToString();
+    return finished;
+  }
   finished.commit = *commit;
   if (!call.handle->wants_deposit()) return finished;
   auto deposits = call.handle->Deposit();
-  if (!deposits) return Fail(deposits.error());
-  finished.deposits = std::move(*deposits);
+  if (deposits) {
+    finished.deposits = std::move(*deposits);
+  } else {
+    finished.fallback = deposits.error().ToString();
+  }
   return finished;
 }
 
@@ -185,20 +208,23 @@ Status DaemonTeam::HoldExact(std::span<const TokenId> tokens) {
   return committed ? Status() : committed.error();
 }
 
-Result<DaemonContent> DaemonTeam::FromAnswer(DaemonCall& call, std::span<const TokenId> answer,
-                                             UploadAck ack) {
+DaemonContent DaemonTeam::FromAnswer(DaemonCall& call, std::span<const TokenId> answer,
+                                     UploadAck ack) {
   DaemonContent content;
   content.tokens.assign(answer.begin(), answer.end());
   content.is_answer = true;
   if (answer.empty() || call.handle == nullptr) return content;  // its readers miss its own rows
   const std::int64_t start_ns = clock_.NowNs();
   auto reply = call.handle->PutAnswer(answer);
-  if (!reply) return Fail(reply.error());
+  if (!reply) {
+    content.fallback = reply.error().ToString();
+    return content;
+  }
   content.id = reply->id;
   if (reply->upload == nullptr) return content;
   const auto behind = static_cast<Position>(call.prompt.size());
   const auto stored = reply->upload->Commit(EngineRows(engine_, behind), ack);
-  if (!stored) return Fail(stored.error());
+  if (!stored) content.fallback = stored.error().ToString();
   content.base_ms = MsSince(clock_, start_ns);
   return content;
 }

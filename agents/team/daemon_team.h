@@ -3,8 +3,9 @@
 //
 // A call is Prefill(), which leaves the prompt's rows and the logits of its last token in the
 // engine; the answer is generated; then Finish() gives back what the daemon wants and lets it
-// learn, and FromAnswer() makes the answer a content of other agents. Whatever the daemon does, a
-// prompt is prefilled: where it is gone or refuses, in full, and the call says why.
+// learn, and // FromAnswer() makes the answer a content of other agents. Whatever the daemon does,
+// a prompt is prefilled and a request goes on: where it is gone or refuses, everything is computed,
+// and contents, calls and ends say why. Errors are the engine's, and contents that fit nowhere.
 //
 // Thread safety: an engine's and its client's.
 
@@ -29,8 +30,9 @@ namespace kvcommons {
 struct DaemonContent {
   std::vector<TokenId> tokens;
   bool is_answer = false;
-  TeamId id = {};      // of an answer
-  double base_ms = 0;  // what computing and handing in its own rows took; 0: they were held
+  TeamId id = {};        // of an answer
+  double base_ms = 0;    // what computing and handing in its own rows took; 0: they were held
+  std::string fallback;  // why the daemon does not have its own rows; its readers compute them
 };
 
 struct DaemonCall {
@@ -64,6 +66,7 @@ class DaemonTeam {
   TeamHandle& team() { return *team_; }
 
   // Computes the text's own rows unless the daemon has them. Empties the engine where it does.
+  // kInvalidArgument: no tokens, or too many for the context.
   Result<DaemonContent> FromText(std::span<const TokenId> tokens);
   // kInvalidArgument: contents do not fit the template or the context.
   Result<DaemonCall> Prefill(std::size_t agent, std::span<const DaemonContent* const> contents,
@@ -72,19 +75,21 @@ class DaemonTeam {
   struct Finished {
     std::vector<TeamCallHandle::DepositReply> deposits;
     CommitOutcome commit;
+    std::string fallback;  // why nothing was given back or learned; empty: it was
   };
-  Result<Finished> Finish(DaemonCall& call, UploadAck ack);
+  Finished Finish(DaemonCall& call, UploadAck ack);
   // Commits these tokens' rows as a prefix cache would. REQUIRES: the engine holds them, computed
   // exactly.
   Status HoldExact(std::span<const TokenId> tokens);
   // REQUIRES: the engine holds the answer's rows behind the prompt's.
-  Result<DaemonContent> FromAnswer(DaemonCall& call, std::span<const TokenId> answer,
-                                   UploadAck ack);
+  DaemonContent FromAnswer(DaemonCall& call, std::span<const TokenId> answer, UploadAck ack);
 
  private:
   DaemonTeam(Engine& engine, ModelHandle& model, double gamma)
       : engine_(engine), model_(model), gamma_(gamma) {}
   Status CarryOut(DaemonCall& call);
+  // What FromText() does where the daemon wants the rows; errors are the daemon's.
+  Status ComputeText(std::span<const TokenId> tokens, TeamContentUpload& upload);
 
   Engine& engine_;
   ModelHandle& model_;

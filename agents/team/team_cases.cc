@@ -40,8 +40,7 @@ Result<std::optional<TeamCase>> NextCase(JsonLines& lines) {
 void SayWhatWasNotKept(const Json& line) {
   for (const Json& agent : line["agents"]) {
     if (!agent.contains("deposit")) continue;
-    std::fprintf(stderr, "not kept as an anchor: %s\n",
-                 agent["deposit"].get<std::string>().c_str());
+    std::fprintf(stderr, "not learned: %s\n", agent["deposit"].get<std::string>().c_str());
   }
 }
 

@@ -32,8 +32,8 @@ struct World {
 };
 
 Result<World> OpenWorld(Client& client, Engine& engine, const GateReport& gate,
-                        const TeamGraph& graph, const TeamOptions& options, bool keeps_anchors,
-                        bool is_prefix_cache) {
+                        const TeamGraph& graph, const TeamCommandOptions& options,
+                        bool keeps_anchors, bool is_prefix_cache) {
   ModelProfile profile = engine.profile();
   if (is_prefix_cache) {
     profile.adapters += "+exact-prefix-cache";
@@ -54,8 +54,8 @@ Result<World> OpenWorld(Client& client, Engine& engine, const GateReport& gate,
   return world;
 }
 
-Status Measure(const CommonOptions& options, const TeamOptions& team, MeasuredCases* measured,
-               Json* report) {
+Status Measure(const CommonOptions& options, const TeamCommandOptions& team,
+               MeasuredCases* measured, Json* report) {
   auto graph = ReadTeamGraph(team.graph_path);
   if (!graph) return graph.error();
   for (TeamAgent& agent : graph->agents) {
@@ -106,7 +106,7 @@ Status Measure(const CommonOptions& options, const TeamOptions& team, MeasuredCa
 
 }  // namespace
 
-int RunTeamCommand(const CommonOptions& options, const TeamOptions& team) {
+int RunTeamCommand(const CommonOptions& options, const TeamCommandOptions& team) {
   MeasuredCases measured;
   Json report;
   const Status status = Measure(options, team, &measured, &report);

@@ -12,7 +12,7 @@
 
 namespace kvcommons {
 
-struct TeamOptions {
+struct TeamCommandOptions {
   std::string graph_path;
   TeamCaseOptions cases;
   std::string mode = "mean+seg";
@@ -26,6 +26,6 @@ struct TeamOptions {
   bool held_only = false;  // do not wait for the disk
 };
 // Exit code as in commands.h.
-int RunTeamCommand(const CommonOptions& options, const TeamOptions& team);
+int RunTeamCommand(const CommonOptions& options, const TeamCommandOptions& team);
 
 }  // namespace kvcommons

@@ -111,9 +111,9 @@ Result<Json> TeamRun::RunAgent(std::size_t index, Contents& contents, bool measu
                  {"base_ms", base_ms}};
   if (const auto text = engine_.Detokenize(*answer)) report["answer"] = *text;
   if (!call->fallback.empty()) report["fallback"] = call->fallback;
-  auto content = team_.FromAnswer(*call, *answer, options_.ack);
-  if (!content) return Fail(content.error());
-  report["answer_base_ms"] = content->base_ms;
+  DaemonContent content = team_.FromAnswer(*call, *answer, options_.ack);
+  report["answer_base_ms"] = content.base_ms;
+  if (!content.fallback.empty()) report["answer_fallback"] = content.fallback;
   if (measured && options_.compares) {
     // Before the call is given back: afterwards a dense one would be found whole.
     std::vector<std::byte> held(
@@ -125,12 +125,15 @@ Result<Json> TeamRun::RunAgent(std::size_t index, Contents& contents, bool measu
     KVC_FAIL_IF_ERROR(engine_.Place({&rows, 1}));
   }
   const std::int64_t finish_ns = clock_.NowNs();
-  const auto finished = team_.Finish(*call, options_.ack);
-  if (!finished) return Fail(finished.error());
+  const DaemonTeam::Finished finished = team_.Finish(*call, options_.ack);
   report["finish_ms"] = MsSince(clock_, finish_ns);
+  if (!finished.fallback.empty()) report["finish_fallback"] = finished.fallback;
   report["learned"] = Json::array();
-  for (const auto& deposit : finished->deposits) report["learned"].push_back(deposit.outcome);
-  contents[agent.name] = std::move(*content);
+  for (const auto& deposit : finished.deposits) {
+    report["learned"].push_back(deposit.outcome);
+    if (!deposit.message.empty()) report["deposit"] = deposit.message;
+  }
+  contents[agent.name] = std::move(content);
   return report;
 }
 

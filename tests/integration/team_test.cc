@@ -147,7 +147,8 @@ TEST_F(TeamTest, OneAgentsContentThatComesAgainIsExact) {
   const Inputs inputs = {&content};
   auto first = team_->Prefill(0, inputs, Mode("mean+seg")).value();
   EXPECT_EQ(first.reason, "few_deposits");
-  const auto finished = team_->Finish(first, UploadAck::kDurable).value();
+  const auto finished = team_->Finish(first, UploadAck::kDurable);
+  EXPECT_EQ(finished.fallback, "");
   ASSERT_EQ(finished.deposits.size(), 1u);
   EXPECT_EQ(finished.deposits[0].outcome, "learned");
   const DaemonContent again = Text(kQuestions[0]);
@@ -168,13 +169,16 @@ TEST_F(TeamTest, ATeamLearnsAndThenReusesAlsoAfterTheDaemonWasKilled) {
   }
   daemon_.Kill();
   // Without a daemon the prompt is computed in full, and it is said why.
-  const DaemonContent lost{.tokens = engine_->Tokenize(kQuestions[3], false).value()};
+  const DaemonContent lost = Text(kQuestions[3]);
+  EXPECT_NE(lost.fallback, "");
   const Inputs inputs = {&lost};
   const auto alone = team_->Prefill(0, inputs, Mode("mean+seg"));
   ASSERT_TRUE(alone);
   EXPECT_EQ(alone->mode, "dense");
   EXPECT_EQ(alone->reason, "no_daemon");
   EXPECT_FALSE(alone->fallback.empty());
+
+  EXPECT_TRUE(run.Run("q", {{"question", kQuestions[3]}}, false));  // a request goes on
 
   const Status started = daemon_.Start();
   ASSERT_TRUE(started.ok()) << started.ToString();
