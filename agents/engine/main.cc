@@ -446,6 +446,8 @@ void AddTeam(Program& program) {
   command->add_option("--gamma", team->gamma, "of the gate, which C+seg asks")
       ->capture_default_str()
       ->check(CLI::Range(0.0, 1.0));
+  command->add_flag("--allow-tools", team->allow_tools,
+                    "run the programs that the graph names, without network, as this user");
   AddTeamComparison(command, team->chat, team->forced_tokens);
   command->add_flag("--held", team->held_only, "store in memory only, do not wait for the disk");
   command->callback([&program, team] {

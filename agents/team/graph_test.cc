@@ -76,7 +76,8 @@ TEST(TeamGraph, BlanksAroundASlotsNameAreNotPartOfIt) {
 }
 
 TEST(TeamGraph, WhatIsUnknownOrOutOfLimitsIsRefusedByName) {
-  EXPECT_THAT(Refusal("agents = 3"), HasSubstr("'agents' is unknown; known are agent, max_tokens"));
+  EXPECT_THAT(Refusal("agents = 3"), HasSubstr("'agents' is unknown; known are agent, allow_tools, "
+                                               "max_tokens, name, tool"));
   EXPECT_THAT(Refusal(Agent("a", "{{x}}.", "model = 'm'")),
               HasSubstr("agent 1: 'model' is unknown"));
   EXPECT_THAT(Refusal(Agent("a", "{{x}}.", "reuse = 'always'")),
@@ -100,6 +101,113 @@ TEST(TeamGraph, WhatIsUnknownOrOutOfLimitsIsRefusedByName) {
   EXPECT_EQ(Refusal(many), "");
   many += Agent("a64", "{{x}}.");
   EXPECT_THAT(Refusal(many), HasSubstr("it has 65 [[agent]]"));
+}
+
+std::string Tool(const std::string& name, const std::string& input, const std::string& more = "") {
+  return "[[tool]]\nname = '" + name + "'\ncommand = ['cat']\ninput = '" + input + "'\n" + more +
+         "\n";
+}
+
+std::vector<std::string> Steps(const TeamGraph& graph) {
+  std::vector<std::string> names;
+  for (const TeamStep& step : graph.steps) {
+    names.push_back(step.kind == TeamStep::Kind::kTool ? graph.tools[step.index].name
+                                                       : graph.agents[step.index].name);
+  }
+  return names;
+}
+
+constexpr const char* kAllowed = "allow_tools = true\n";
+
+TEST(TeamGraph, ToolsStandBetweenWhatTheyReadAndTheirReaders) {
+  const auto graph =
+      ParseTeamGraph(kAllowed + Agent("judge", "{{calculator}} of {{question}}.") +
+                         Tool("calculator", "{{solver}}{{unit}}{{solver}}!", "time_s = 2.5") +
+                         Tool("first", "") + Agent("solver", "{{question}} with {{first}}."),
+                     "team.toml");
+  ASSERT_TRUE(graph) << graph.error().ToString();
+  EXPECT_THAT(Steps(*graph), ElementsAre("first", "solver", "calculator", "judge"));
+  EXPECT_EQ(graph->agents[0].name, "solver");
+  EXPECT_THAT(graph->fields, ElementsAre("question", "unit"));
+  const TeamTool &first = graph->tools[0], &calculator = graph->tools[1];
+  EXPECT_EQ(calculator.time_s, 2.5);
+  EXPECT_EQ(first.time_s, 10);
+  EXPECT_THAT(calculator.command, ElementsAre("cat"));
+  const auto content = [](const std::string& slot) -> std::string_view {
+    return slot == "solver" ? "2+2" : "cm";
+  };
+  EXPECT_EQ(calculator.Input(content), "2+2cm2+2!");
+  EXPECT_EQ(first.Input(content), "");
+}
+
+TEST(TeamGraph, WhatIsReadyIsInTheFilesOrderToolsAmongAgents) {
+  const auto graph = ParseTeamGraph(kAllowed + Agent("a", "{{x}}.") + Tool("b", "{{x}}") +
+                                        Agent("c", "{{x}}.") + Tool("d", "{{x}}"),
+                                    "team.toml");
+  ASSERT_TRUE(graph) << graph.error().ToString();
+  EXPECT_THAT(Steps(*graph), ElementsAre("a", "b", "c", "d"));
+}
+
+TEST(TeamGraph, ToolsAreRunWhereGraphAndUserAllowIt) {
+  const std::string team = Agent("a", "{{t}}.") + Tool("t", "");
+  EXPECT_THAT(Refusal(team), HasSubstr("tool 't': the graph does not allow tools"));
+  EXPECT_THAT(Refusal("allow_tools = false\n" + team), HasSubstr("does not allow tools"));
+  EXPECT_THAT(Refusal("allow_tools = 1\n" + team), HasSubstr("neither true nor false"));
+  const auto graph = ParseTeamGraph(kAllowed + team, "team.toml");
+  ASSERT_TRUE(graph);
+  EXPECT_EQ(CheckToolsAllowed(*graph, false).ToString(),
+            "invalid_argument: tool 't' would run 'cat' on this machine; --allow-tools allows what "
+            "the graph names");
+  EXPECT_TRUE(CheckToolsAllowed(*graph, true).ok());
+  EXPECT_TRUE(CheckToolsAllowed(*ParseTeamGraph(kAllowed + Agent("a", "{{x}}."), ""), false).ok());
+}
+
+TEST(TeamGraph, ToolsThatCannotBeCalledAreRefusedByName) {
+  const auto refusal = [](const std::string& tools) {
+    return Refusal(kAllowed + Agent("a", "{{x}}.") + tools);
+  };
+  EXPECT_THAT(refusal(Tool("a", "")), HasSubstr("tool 'a': there are two of this name"));
+  EXPECT_THAT(refusal(Tool("t", "") + Tool("t", "")), HasSubstr("two of this name"));
+  EXPECT_THAT(refusal(Tool("t", "", "shell = 'sh'")),
+              HasSubstr("tool 1: 'shell' is unknown; known are command, input, name, time_s"));
+  EXPECT_THAT(refusal(Tool("t", "{{id}}")), HasSubstr("slot 'id' is what a case is called"));
+  EXPECT_THAT(refusal(Tool("t", "{{x")), HasSubstr("'{{' in the input has no '}}'"));
+  EXPECT_THAT(refusal("[[tool]]\ncommand = ['cat']"), HasSubstr("tool 1: it has no name"));
+  EXPECT_THAT(refusal("[[tool]]\nname = 't'"),
+              HasSubstr("tool 't': command is no list of texts; the limit is 1 to 256"));
+  const auto command = [&](const std::string& list) {
+    return refusal("[[tool]]\nname = 't'\ncommand = " + list);
+  };
+  EXPECT_THAT(command("[]"), HasSubstr("command has 0 texts"));
+  EXPECT_THAT(command("['a', 3]"), HasSubstr("command[1] is not a text"));
+  EXPECT_THAT(command("['']"), HasSubstr("command[0] is empty"));
+  EXPECT_THAT(command("['a', \"b\\u0000\"]"), HasSubstr("command[1] is a text with a zero byte"));
+  std::string list;
+  for (int i = 0; i < 256; ++i) list += "'a',";
+  EXPECT_EQ(command("[" + list + "]"), "");
+  EXPECT_THAT(command("[" + list + "'a']"), HasSubstr("command has 257 texts"));
+  for (const char* time : {"0.1", "600", "600.0"}) {
+    EXPECT_EQ(refusal(Tool("t", "", std::string("time_s = ") + time)), "") << time;
+  }
+  EXPECT_THAT(refusal(Tool("t", "", "time_s = 0.09")),
+              HasSubstr("tool 't': time_s is 0.09; the limit is 0.1 to 600"));
+  EXPECT_THAT(refusal(Tool("t", "", "time_s = 601")), HasSubstr("time_s is 601"));
+  EXPECT_THAT(refusal(Tool("t", "", "time_s = nan")), HasSubstr("time_s is nan"));
+  EXPECT_THAT(refusal(Tool("t", "", "time_s = '9'")), HasSubstr("time_s is no number"));
+  EXPECT_THAT(Refusal("tool = 3\n" + Agent("a", "{{x}}.")),
+              HasSubstr("tool is not a list of tables"));
+  std::string many;
+  for (int i = 0; i < 64; ++i) many += Tool("t" + std::to_string(i), "");
+  EXPECT_EQ(refusal(many), "");
+  EXPECT_THAT(refusal(many + Tool("t64", "")),
+              HasSubstr("it has 65 [[tool]]; the limit is 0 to 64"));
+}
+
+TEST(TeamGraph, ACycleThroughAToolIsRefused) {
+  EXPECT_THAT(Refusal(kAllowed + Agent("a", "{{t}}.") + Tool("t", "{{a}}")),
+              HasSubstr("it waits for an answer that waits for its own"));
+  EXPECT_THAT(Refusal(kAllowed + Agent("a", "{{x}}.") + Tool("t", "{{t}}")),
+              HasSubstr("tool 't': it waits"));
 }
 
 TEST(TeamGraph, AFileThatIsNoTomlIsRefusedWithItsLine) {

@@ -36,6 +36,7 @@ struct Measured {
 Status Measure(const CommonOptions& options, const TeamBenchOptions& team, Measured* measured) {
   const auto graph = ReadTeamGraph(team.graph_path);
   if (!graph) return graph.error();
+  KVC_RETURN_IF_ERROR(TeamCompare::CheckGraph(*graph));
   measured->team = graph->name;
   TeamCompareOptions compare;
   compare.forced_tokens = team.forced_tokens;

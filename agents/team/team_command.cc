@@ -58,6 +58,7 @@ Status Measure(const CommonOptions& options, const TeamCommandOptions& team,
                MeasuredCases* measured, Json* report) {
   auto graph = ReadTeamGraph(team.graph_path);
   if (!graph) return graph.error();
+  KVC_RETURN_IF_ERROR(CheckToolsAllowed(*graph, team.allow_tools));
   for (TeamAgent& agent : graph->agents) {
     if (team.answer_tokens == 0) break;
     agent.max_tokens = std::min(agent.max_tokens, team.answer_tokens);
@@ -86,7 +87,8 @@ Status Measure(const CommonOptions& options, const TeamCommandOptions& team,
               {.mode = std::move(*mode),
                .compares = team.compare,
                .forced_tokens = team.forced_tokens,
-               .ack = team.held_only ? UploadAck::kHeld : UploadAck::kDurable});
+               .ack = team.held_only ? UploadAck::kHeld : UploadAck::kDurable,
+               .allow_tools = team.allow_tools});
   const Status status = RunTeamCases(
       team.cases,
       [&run](const std::string& id, const std::map<std::string, std::string>& fields,

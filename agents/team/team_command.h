@@ -23,7 +23,8 @@ struct TeamCommandOptions {
   std::uint32_t answer_tokens = 0;  // at most, whatever the graph says; 0: as it says
   std::string chat = "auto";
   std::uint32_t forced_tokens = 32;
-  bool held_only = false;  // do not wait for the disk
+  bool held_only = false;    // do not wait for the disk
+  bool allow_tools = false;  // programs that the graph names are run
 };
 // Exit code as in commands.h.
 int RunTeamCommand(const CommonOptions& options, const TeamCommandOptions& team);

@@ -40,6 +40,13 @@ Json ModeJson(const TeamMode& mode, const TeamCall& call, const LogitRows& dense
 
 }  // namespace
 
+Status TeamCompare::CheckGraph(const TeamGraph& graph) {
+  if (graph.tools.empty()) return Status();
+  return Unsupported("tool '" + graph.tools.front().name +
+                     "': modes are not compared where tools are called; `kvcommons-engine team` "
+                     "calls them");
+}
+
 Result<Json> TeamCompare::RunAgent(std::size_t index,
                                    std::map<std::string, SharedContent>& contents, bool measured) {
   const TeamAgent& agent = graph_.agents[index];

@@ -2,6 +2,8 @@
 // the same contents: answers that are passed on are the dense ones, so that no mode inherits
 // another's.
 //
+// Graphs with tools are refused: whether a program prints the same twice, only it knows.
+//
 // What earlier requests deposited is what a mode may use; this request's rows are deposited when it
 // is measured. Thread safety: an engine's.
 
@@ -24,6 +26,10 @@ struct TeamCompareOptions {
 
 class TeamCompare {
  public:
+  // kUnsupported: the graph is none for this.
+  static Status CheckGraph(const TeamGraph& graph);
+
+  // REQUIRES: CheckGraph() is fine with it.
   TeamCompare(Engine& engine, const TeamGraph& graph, TeamSession& session,
               TeamCompareOptions options)
       : engine_(engine), graph_(graph), session_(session), options_(std::move(options)) {}

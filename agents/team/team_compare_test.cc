@@ -89,6 +89,17 @@ TEST_F(TeamCompareTest, AnAnswerThatFillsTheContextIsTheNextAgentsProblemAndSaid
   EXPECT_TRUE(compare_->Run("q", {{"question", "What is red?"}}, true));
 }
 
+TEST(TeamCompareGraphs, ThoseWithToolsAreRefusedByName) {
+  const auto graph =
+      ParseTeamGraph(std::string("allow_tools = true\n[[tool]]\nname = 't'\ncommand = ['cat']\n") +
+                         std::string(kTeam),
+                     "test");
+  ASSERT_TRUE(graph) << graph.error().ToString();
+  const Status refused = TeamCompare::CheckGraph(*graph);
+  EXPECT_EQ(refused.code(), Code::kUnsupported);
+  EXPECT_THAT(refused.message(), HasSubstr("tool 't': modes are not compared where tools"));
+}
+
 TEST_F(TeamCompareTest, AFieldThatIsMissingOrEmptyIsRefusedByCaseAndName) {
   EXPECT_EQ(compare_->Run("q", {}, true).error().message(),
             "case 'q': it has no text 'question', which the graph's prompts name");

@@ -5,6 +5,7 @@
 #include "agents/engine/elapsed.h"
 #include "agents/engine/fidelity.h"
 #include "agents/engine/teacher_force.h"
+#include "agents/team/tool_command.h"
 
 namespace kvcommons {
 namespace {
@@ -79,7 +80,7 @@ Result<Json> TeamRun::RunAgent(std::size_t index, Contents& contents, bool measu
   std::vector<const DaemonContent*> inputs;
   double base_ms = 0;
   for (const std::string& slot : agent.slots) {
-    DaemonContent& content = contents.at(slot);
+    DaemonContent& content = contents.at(slot).rows;
     inputs.push_back(&content);
     // Who reads a text first waits for its own rows; an answer's were made by its producer.
     if (!content.is_answer) base_ms += std::exchange(content.base_ms, 0);
@@ -109,7 +110,9 @@ Result<Json> TeamRun::RunAgent(std::size_t index, Contents& contents, bool measu
                  {"place_ms", call->place_ms},
                  {"last_ms", call->compute_ms},
                  {"base_ms", base_ms}};
-  if (const auto text = engine_.Detokenize(*answer)) report["answer"] = *text;
+  auto text = engine_.Detokenize(*answer);
+  if (!text) return Fail(text.error());
+  report["answer"] = *text;
   if (!call->fallback.empty()) report["fallback"] = call->fallback;
   DaemonContent content = team_.FromAnswer(*call, *answer, options_.ack);
   report["answer_base_ms"] = content.base_ms;
@@ -133,8 +136,38 @@ Result<Json> TeamRun::RunAgent(std::size_t index, Contents& contents, bool measu
     report["learned"].push_back(deposit.outcome);
     if (!deposit.message.empty()) report["deposit"] = deposit.message;
   }
-  contents[agent.name] = std::move(content);
+  contents[agent.name] = {std::move(content), std::move(*text)};
   return report;
+}
+
+Result<Json> TeamRun::CallTool(std::size_t index, Contents& contents) {
+  const TeamTool& tool = graph_.tools[index];
+  const auto named = [&tool](const Status& status) {
+    return Fail(Status(status.code(), "tool '" + tool.name + "': " + status.message()));
+  };
+  ToolLimits limits;
+  limits.time_s = tool.time_s;
+  const std::string input = tool.Input(
+      [&](const std::string& slot) -> std::string_view { return contents.at(slot).text; });
+  const std::int64_t start_ns = clock_.NowNs();
+  const auto ran = RunTool(tool.command, input, limits);
+  const double ms = MsSince(clock_, start_ns);
+  if (!ran) return named(ran.error());
+  auto content = FromText(ran->output.empty() ? "(no output)" : ran->output);
+  if (!content) return named(content.error());
+  contents[tool.name] = std::move(*content);
+  return Json{{"tool", tool.name},           {"ms", ms},
+              {"exit_code", ran->exit_code}, {"timed_out", ran->timed_out},
+              {"was_cut", ran->was_cut},     {"output", ran->output}};
+}
+
+Result<TeamRun::Content> TeamRun::FromText(const std::string& text) {
+  const auto tokens = engine_.Tokenize(text, false);
+  if (!tokens) return Fail(tokens.error());
+  if (tokens->empty()) return Fail(InvalidArgument("the content is empty; it needs a token"));
+  auto content = team_.FromText(*tokens);
+  if (!content) return Fail(content.error());
+  return Content{std::move(*content), text};
 }
 
 Result<Json> TeamRun::Run(const std::string& id, const std::map<std::string, std::string>& fields,
@@ -143,6 +176,9 @@ Result<Json> TeamRun::Run(const std::string& id, const std::map<std::string, std
     return Fail(Status(status.code(), what + ": " + status.message()));
   };
   const std::string name = "case '" + id + "'";
+  if (const Status allowed = CheckToolsAllowed(graph_, options_.allow_tools); !allowed.ok()) {
+    return named(name, allowed);
+  }
   Contents contents;
   for (const std::string& field : graph_.fields) {
     const auto found = fields.find(field);
@@ -150,18 +186,17 @@ Result<Json> TeamRun::Run(const std::string& id, const std::map<std::string, std
       return named(
           name, InvalidArgument("it has no text '" + field + "', which the graph's prompts name"));
     }
-    const auto tokens = engine_.Tokenize(found->second, false);
-    if (!tokens) return named(name, tokens.error());
-    if (tokens->empty()) return named(name, InvalidArgument("'" + field + "' is empty"));
-    auto content = team_.FromText(*tokens);
+    auto content = FromText(found->second);
     if (!content) return named(name + ": '" + field + "'", content.error());
     contents[field] = std::move(*content);
   }
   Json report = {{"id", id}, {"measured", measured}, {"agents", Json::array()}};
-  for (std::size_t i = 0; i < graph_.agents.size(); ++i) {
-    auto agent = RunAgent(i, contents, measured);
-    if (!agent) return named(name, agent.error());
-    report["agents"].push_back(std::move(*agent));
+  for (const TeamStep& step : graph_.steps) {
+    const bool is_tool = step.kind == TeamStep::Kind::kTool;
+    auto called =
+        is_tool ? CallTool(step.index, contents) : RunAgent(step.index, contents, measured);
+    if (!called) return named(name, called.error());
+    report[is_tool ? "tools" : "agents"].push_back(std::move(*called));
   }
   return report;
 }

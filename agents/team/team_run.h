@@ -2,9 +2,12 @@
 // measured, and beside it, where asked for, dense prefill and an exact prefix cache on the same
 // prompt.
 //
-// Answers go on to their readers as token ids, from whatever the mode made of the prompt. The exact
-// prefix cache has a world of its own in the same daemon (a model of another adapter name, with
-// blocks of 16 tokens), where every prompt and answer is committed, whatever the mode held.
+// Answers go on to their readers as token ids, from whatever the mode made of the prompt; what a
+// tool printed is a text like a field, "(no output)" where it printed nothing. A tool that ends
+// badly or late is told, and its readers read what there is; one that cannot be run ends the
+// request. The exact prefix cache has a world of its own in the same daemon (a model of another
+// adapter name, with blocks of 16 tokens), where every prompt and
+// answer is committed, whatever the mode held.
 //
 // Thread safety: an engine's and its client's.
 
@@ -23,6 +26,7 @@ struct TeamRunOptions {
   bool compares = false;
   std::uint32_t forced_tokens = 32;  // of dense prefill's own answer, that rows are compared on
   UploadAck ack = UploadAck::kHeld;
+  bool allow_tools = false;
 };
 
 class TeamRun {
@@ -36,16 +40,23 @@ class TeamRun {
   //  "anchored", "computed", "charged", "deposits", "ttft_ms", "plan_ms", "gate_ms", "weights_ms",
   //  "blend_ms", "place_ms", "last_ms", "base_ms", "answer_base_ms", "finish_ms", "learned":
   //  [outcome …], "fallback"?, "ttft_dense_ms"?, "ttft_exact_ms"?, "exact_rows"?, "kl"?,
-  //  "kl_first"?, "top1"?, "same_answer"?}]}. `last_ms` is the pass that computes what is not held;
-  //  `base_ms`: texts' own
+  //  "kl_first"?, "top1"?, "same_answer"?}], "tools"?: [{"tool", "ms", "exit_code", "timed_out",
+  //  "was_cut", "output"}]}.
+  // `last_ms` is the pass that computes what is not held; `base_ms`: texts' own
   // rows that this agent's call waited for. Errors name the case; kInvalidArgument: a field that
-  // prompts name is missing or empty, a prompt is too long.
+  // prompts name is missing or empty, a prompt is too long, tools are not allowed.
   Result<nlohmann::json> Run(const std::string& id,
                              const std::map<std::string, std::string>& fields, bool measured);
 
  private:
-  using Contents = std::map<std::string, DaemonContent>;
+  struct Content {
+    DaemonContent rows;
+    std::string text;  // as a tool's input has it
+  };
+  using Contents = std::map<std::string, Content>;
+  Result<Content> FromText(const std::string& text);
   Result<nlohmann::json> RunAgent(std::size_t index, Contents& contents, bool measured);
+  Result<nlohmann::json> CallTool(std::size_t index, Contents& contents);
   // Dense prefill and the exact prefix cache on `prompt`, and how far the mode's rows are.
   Status Compare(std::size_t index, std::span<const DaemonContent* const> inputs,
                  const std::vector<TokenId>& prompt, const std::vector<TokenId>& answer,

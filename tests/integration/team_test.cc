@@ -192,6 +192,54 @@ TEST_F(TeamTest, ATeamLearnsAndThenReusesAlsoAfterTheDaemonWasKilled) {
   EXPECT_GT(solver["anchored"], 0);
 }
 
+TEST_F(TeamTest, WhatAToolPrintsIsAContentOfItsReaders) {
+  graph_ = ParseTeamGraph(R"(
+allow_tools = true
+max_tokens = 4
+[[agent]]
+name = "solver"
+prompt = "Question: {{question}}\n\nAnswer."
+[[tool]]
+name = "echo"
+command = ["cat"]
+input = "{{question}}|{{solver}}"
+[[tool]]
+name = "silent"
+command = ["sh", "-c", "exit 3"]
+[[agent]]
+name = "judge"
+prompt = "Q: {{question}}\nSeen: {{echo}}\nAnd: {{silent}}\nWell?"
+)",
+                          "test")
+               .value();
+  Open();
+  TeamRun refused(*engine_, graph_, *team_, nullptr, {.mode = Mode("dense")});
+  const auto no = refused.Run("q", {{"question", "Why?"}}, true);
+  ASSERT_FALSE(no);
+  EXPECT_THAT(no.error().ToString(),
+              HasSubstr("invalid_argument: case 'q': tool 'echo' would run 'cat'"));
+  TeamRun run(*engine_, graph_, *team_, nullptr, {.mode = Mode("dense"), .allow_tools = true});
+  const auto line = run.Run("q", {{"question", "Why?"}}, true);
+  if (!line && line.error().code() == Code::kUnsupported) GTEST_SKIP() << line.error().message();
+  ASSERT_TRUE(line) << line.error().ToString();
+  const auto &agents = (*line)["agents"], &tools = (*line)["tools"];
+  ASSERT_EQ(tools.size(), 2u);
+  EXPECT_EQ(tools[0]["tool"], "echo");
+  EXPECT_EQ(tools[0]["output"], "Why?|" + agents[0]["answer"].get<std::string>());
+  EXPECT_EQ(tools[0]["exit_code"], 0);
+  EXPECT_EQ(tools[0]["timed_out"], false);
+  EXPECT_GT(tools[0]["ms"], 0);
+  EXPECT_EQ(tools[1]["exit_code"], 3);
+  EXPECT_EQ(tools[1]["output"], "");
+  const auto tokens = [&](const std::string& text) {
+    return engine_->Tokenize(text, false).value();
+  };
+  const std::vector<Tokens> contents = {tokens("Why?"), tokens(tools[0]["output"]),
+                                        tokens("(no output)")};
+  const std::vector<std::span<const TokenId>> spans(contents.begin(), contents.end());
+  EXPECT_EQ(agents[1]["tokens"], team_->shape(1).Fill(spans).size());
+}
+
 TEST_F(TeamTest, MeansBringPromptsNearerToFullPrefillThanTurningAlone) {
   TeamRun run(*engine_, graph_, *team_, nullptr, {.mode = Mode("mean+seg")});
   for (std::size_t i = 0; i < 3; ++i) {
