@@ -49,17 +49,17 @@ Result<std::optional<std::string>> TextOf(const toml::table& table, std::string_
   return *text;
 }
 
-Result<std::uint32_t> TokensOf(const toml::table& table, std::uint32_t otherwise,
-                               const std::string& source, const std::string& where) {
-  const toml::node* const node = table.get("max_tokens");
-  if (node == nullptr) return otherwise;
+// A whole number under `key`, 1 to `limit`; nothing where it is missing.
+Result<std::optional<std::uint32_t>> NumberOf(const toml::table& table, const std::string& key,
+                                              std::uint32_t limit, const std::string& source,
+                                              const std::string& where) {
+  const toml::node* const node = table.get(key);
+  if (node == nullptr) return std::nullopt;
   const auto number = node->value_exact<std::int64_t>();
-  if (number && *number >= 1 && *number <= TeamGraph::kMaxAnswerTokens) {
-    return static_cast<std::uint32_t>(*number);
-  }
+  if (number && *number >= 1 && *number <= limit) return static_cast<std::uint32_t>(*number);
   return Fail(Wrong(source, where,
-                    "max_tokens is " + (number ? std::to_string(*number) : "no whole number") +
-                        "; the limit is 1 to " + std::to_string(TeamGraph::kMaxAnswerTokens)));
+                    key + " is " + (number ? std::to_string(*number) : "no whole number") +
+                        "; the limit is 1 to " + std::to_string(limit)));
 }
 
 // A text with slots, apart: one piece more than slots.
@@ -157,9 +157,9 @@ Result<TeamAgent> AgentOf(const toml::table& table, std::size_t index, std::uint
     return Fail(Wrong(source, where, "reuse is '" + **reuse + "'; known are auto, exact"));
   }
   agent.exact_only = *reuse == "exact";
-  const auto tokens = TokensOf(table, max_tokens, source, where);
+  const auto tokens = NumberOf(table, "max_tokens", TeamGraph::kMaxAnswerTokens, source, where);
   if (!tokens) return Fail(tokens.error());
-  agent.max_tokens = *tokens;
+  agent.max_tokens = tokens->value_or(max_tokens);
   return agent;
 }
 
@@ -268,7 +268,8 @@ Status Sort(std::vector<Member>& members, const std::string& source) {
     });
     if (next == members.end()) {
       return Wrong(source, OnCycle(members).Where(),
-                   "it waits for an answer that waits for its own; break the cycle");
+                   "it waits for an answer that waits for its own; break the cycle, or say with "
+                   "`turns` how often all are called");
     }
     waiting.erase(next->name);
     sorted.push_back(std::move(*next));
@@ -296,6 +297,14 @@ void PutInOrder(const std::vector<Member>& members, TeamGraph& graph) {
     graph.steps.push_back(step);
     for (const std::string& slot : member.slots) {
       if (!names.contains(slot)) fields.insert(slot);
+    }
+  }
+  const std::size_t count = graph.steps.size();
+  for (std::uint32_t turn = 2; turn <= graph.turns.value_or(1); ++turn) {
+    for (std::size_t i = 0; i < count; ++i) {
+      TeamStep step = graph.steps[i];
+      step.turn = turn;
+      graph.steps.push_back(step);
     }
   }
   graph.agents = std::move(agents);
@@ -337,14 +346,17 @@ Result<bool> AllowsTools(const toml::table& table, const std::string& source) {
 }
 
 Result<TeamGraph> GraphOf(const toml::table& table, const std::string& source) {
-  KVC_FAIL_IF_ERROR(
-      CheckKeys(table, {"name", "max_tokens", "allow_tools", "agent", "tool"}, source, ""));
+  KVC_FAIL_IF_ERROR(CheckKeys(
+      table, {"name", "max_tokens", "turns", "allow_tools", "agent", "tool"}, source, ""));
   TeamGraph graph;
   const auto name = TextOf(table, "name", source, "");
   if (!name) return Fail(name.error());
   graph.name = name->value_or("team");
-  const auto max_tokens = TokensOf(table, 128, source, "");
+  const auto max_tokens = NumberOf(table, "max_tokens", TeamGraph::kMaxAnswerTokens, source, "");
   if (!max_tokens) return Fail(max_tokens.error());
+  const auto turns = NumberOf(table, "turns", TeamGraph::kMaxTurns, source, "");
+  if (!turns) return Fail(turns.error());
+  graph.turns = *turns;
   const auto allows_tools = AllowsTools(table, source);
   if (!allows_tools) return Fail(allows_tools.error());
   const auto agents = TablesOf(table, "agent", 1, TeamGraph::kMaxAgents, source);
@@ -362,17 +374,17 @@ Result<TeamGraph> GraphOf(const toml::table& table, const std::string& source) {
   };
   for (std::size_t i = 0; i < agents->size(); ++i) {
     const toml::table& one = *(*agents)[i];
-    auto agent = AgentOf(one, i, *max_tokens, source);
+    auto agent = AgentOf(one, i, max_tokens->value_or(128), source);
     if (!agent) return Fail(agent.error());
     KVC_FAIL_IF_ERROR(
-        add({{TeamStep::Kind::kAgent, i}, agent->name, agent->slots, one.source().begin}));
+        add({{TeamStep::Kind::kAgent, i, 1}, agent->name, agent->slots, one.source().begin}));
     graph.agents.push_back(std::move(*agent));
   }
   for (std::size_t i = 0; i < tools->size(); ++i) {
     const toml::table& one = *(*tools)[i];
     auto tool = ToolOf(one, i, source);
     if (!tool) return Fail(tool.error());
-    Member member = {{TeamStep::Kind::kTool, i}, tool->name, tool->slots, one.source().begin};
+    Member member = {{TeamStep::Kind::kTool, i, 1}, tool->name, tool->slots, one.source().begin};
     if (!*allows_tools) {
       return Fail(Wrong(source, member.Where(),
                         "the graph does not allow tools; allow_tools = true at its top would"));
@@ -382,7 +394,7 @@ Result<TeamGraph> GraphOf(const toml::table& table, const std::string& source) {
   }
   std::stable_sort(members.begin(), members.end(),
                    [](const Member& a, const Member& b) { return a.at < b.at; });
-  KVC_FAIL_IF_ERROR(Sort(members, source));
+  if (!graph.turns) KVC_FAIL_IF_ERROR(Sort(members, source));
   PutInOrder(members, graph);
   return graph;
 }

@@ -17,12 +17,15 @@
 //   command = ["python3", "-c", "..."]  # as RunTool() has it
 //   input = "{{planner}}"               # its standard input; empty where it is missing
 //   time_s = 10
+//   turns = 3                           # at the top: all are called three times
 //
 // {{name}} is a slot, blanks around its name not counted: what an agent answered or a tool printed
 // where one is called so, otherwise a field of the case. Steps are in an order in which everything
-// is there before it is read. Refused, naming agent or tool and field: unknown keys, no agent, two
-// of one name, a slot twice in a prompt or two side by side, `id`, which a case has for itself, a
-// cycle, a tool where the graph does not allow any.
+// is there before it is read. With `turns` they are in the file's order, turn by turn, and a slot
+// is the newest that there is when it is read: of this turn, else of the last one, else
+// kNothingYet; so there may be cycles. Refused, naming agent or tool and field: unknown keys, no
+// agent, two of one name, a slot twice in a prompt or two side by side, `id`, which a case has for
+// itself, a cycle without `turns`, a tool where the graph does not allow any.
 //
 // Thread safety: a value.
 
@@ -63,13 +66,17 @@ struct TeamTool {
 struct TeamStep {
   enum class Kind : std::uint8_t { kAgent, kTool };
   Kind kind = Kind::kAgent;
-  std::size_t index = 0;  // of agents, or of tools
+  std::size_t index = 0;   // of agents, or of tools
+  std::uint32_t turn = 1;  // counted from it
 };
 
 struct TeamGraph {
   static constexpr std::size_t kMaxAgents = 64;
   static constexpr std::size_t kMaxTools = 64;
   static constexpr std::size_t kMaxToolArguments = 256;
+  static constexpr std::uint32_t kMaxTurns = 16;
+  // A content needs a token; and a model is better told than left to guess.
+  static constexpr std::string_view kNothingYet = "(nothing yet)";
   static constexpr double kLeastToolTimeS = 0.1, kMaxToolTimeS = 600;
   static constexpr std::size_t kMaxFileBytes = 1u << 20;
   static constexpr std::uint32_t kMaxAnswerTokens = 1u << 16;
@@ -77,7 +84,8 @@ struct TeamGraph {
   std::string name;
   std::vector<TeamAgent> agents;  // in the order of the first calls, as are tools
   std::vector<TeamTool> tools;
-  std::vector<TeamStep> steps;      // of a request: each behind those whose contents it reads
+  std::optional<std::uint32_t> turns;
+  std::vector<TeamStep> steps;      // of a request; without turns each behind what it reads
   std::vector<std::string> fields;  // of a case, that prompts and inputs name; sorted
 
   const TeamAgent* Find(std::string_view agent) const;

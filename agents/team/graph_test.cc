@@ -77,7 +77,7 @@ TEST(TeamGraph, BlanksAroundASlotsNameAreNotPartOfIt) {
 
 TEST(TeamGraph, WhatIsUnknownOrOutOfLimitsIsRefusedByName) {
   EXPECT_THAT(Refusal("agents = 3"), HasSubstr("'agents' is unknown; known are agent, allow_tools, "
-                                               "max_tokens, name, tool"));
+                                               "max_tokens, name, tool, turns"));
   EXPECT_THAT(Refusal(Agent("a", "{{x}}.", "model = 'm'")),
               HasSubstr("agent 1: 'model' is unknown"));
   EXPECT_THAT(Refusal(Agent("a", "{{x}}.", "reuse = 'always'")),
@@ -208,6 +208,35 @@ TEST(TeamGraph, ACycleThroughAToolIsRefused) {
               HasSubstr("it waits for an answer that waits for its own"));
   EXPECT_THAT(Refusal(kAllowed + Agent("a", "{{x}}.") + Tool("t", "{{t}}")),
               HasSubstr("tool 't': it waits"));
+}
+
+TEST(TeamGraph, TurnsCallAllInTheFilesOrderAgainAndAgain) {
+  const auto graph = ParseTeamGraph(std::string("turns = 2\n") + kAllowed +
+                                        Agent("solver", "{{question}} {{critic}} {{solver}}.") +
+                                        Tool("calculator", "{{solver}}") +
+                                        Agent("critic", "{{solver}} {{calculator}}."),
+                                    "team.toml");
+  ASSERT_TRUE(graph) << graph.error().ToString();
+  EXPECT_EQ(graph->turns, 2u);
+  EXPECT_THAT(Steps(*graph),
+              ElementsAre("solver", "calculator", "critic", "solver", "calculator", "critic"));
+  for (std::size_t i = 0; i < 6; ++i) EXPECT_EQ(graph->steps[i].turn, i < 3 ? 1u : 2u) << i;
+  EXPECT_EQ(graph->agents.size(), 2u);
+  EXPECT_THAT(graph->fields, ElementsAre("question"));
+  // One turn is not the same as none: who is named before it is called is read as nothing yet.
+  const std::string early = Agent("judge", "{{solver}}.") + Agent("solver", "{{x}}.");
+  EXPECT_THAT(Steps(*ParseTeamGraph(early, "")), ElementsAre("solver", "judge"));
+  EXPECT_THAT(Steps(*ParseTeamGraph("turns = 1\n" + early, "")), ElementsAre("judge", "solver"));
+}
+
+TEST(TeamGraph, TurnsHaveALimit) {
+  const std::string cycle = Agent("a", "{{b}}.") + Agent("b", "{{a}}.");
+  EXPECT_THAT(Refusal(cycle), HasSubstr("or say with `turns` how often all are called"));
+  EXPECT_EQ(Refusal("turns = 1\n" + cycle), "");
+  EXPECT_EQ(Refusal("turns = 16\n" + cycle), "");
+  EXPECT_THAT(Refusal("turns = 17\n" + cycle), HasSubstr("turns is 17; the limit is 1 to 16"));
+  EXPECT_THAT(Refusal("turns = 0\n" + cycle), HasSubstr("turns is 0"));
+  EXPECT_THAT(Refusal("turns = 1.5\n" + cycle), HasSubstr("turns is no whole number"));
 }
 
 TEST(TeamGraph, AFileThatIsNoTomlIsRefusedWithItsLine) {

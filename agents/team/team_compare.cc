@@ -41,10 +41,16 @@ Json ModeJson(const TeamMode& mode, const TeamCall& call, const LogitRows& dense
 }  // namespace
 
 Status TeamCompare::CheckGraph(const TeamGraph& graph) {
-  if (graph.tools.empty()) return Status();
-  return Unsupported("tool '" + graph.tools.front().name +
-                     "': modes are not compared where tools are called; `kvcommons-engine team` "
-                     "calls them");
+  const std::string other = "; `kvcommons-engine team` runs such graphs";
+  if (!graph.tools.empty()) {
+    return Unsupported("tool '" + graph.tools.front().name +
+                       "': modes are not compared where tools are called" + other);
+  }
+  if (graph.turns) {
+    return Unsupported("turns is " + std::to_string(*graph.turns) +
+                       ": modes are compared in graphs without turns" + other);
+  }
+  return Status();
 }
 
 Result<Json> TeamCompare::RunAgent(std::size_t index,

@@ -2,7 +2,8 @@
 // the same contents: answers that are passed on are the dense ones, so that no mode inherits
 // another's.
 //
-// Graphs with tools are refused: whether a program prints the same twice, only it knows.
+// Graphs with tools are refused, since whether a program prints the same twice only it knows; and
+// those with turns.
 //
 // What earlier requests deposited is what a mode may use; this request's rows are deposited when it
 // is measured. Thread safety: an engine's.

@@ -89,7 +89,7 @@ TEST_F(TeamCompareTest, AnAnswerThatFillsTheContextIsTheNextAgentsProblemAndSaid
   EXPECT_TRUE(compare_->Run("q", {{"question", "What is red?"}}, true));
 }
 
-TEST(TeamCompareGraphs, ThoseWithToolsAreRefusedByName) {
+TEST(TeamCompareGraphs, ThoseWithToolsOrTurnsAreRefusedByName) {
   const auto graph =
       ParseTeamGraph(std::string("allow_tools = true\n[[tool]]\nname = 't'\ncommand = ['cat']\n") +
                          std::string(kTeam),
@@ -98,6 +98,12 @@ TEST(TeamCompareGraphs, ThoseWithToolsAreRefusedByName) {
   const Status refused = TeamCompare::CheckGraph(*graph);
   EXPECT_EQ(refused.code(), Code::kUnsupported);
   EXPECT_THAT(refused.message(), HasSubstr("tool 't': modes are not compared where tools"));
+  const auto turns = ParseTeamGraph("turns = 2\n" + std::string(kTeam), "test");
+  ASSERT_TRUE(turns) << turns.error().ToString();
+  EXPECT_EQ(TeamCompare::CheckGraph(*turns).ToString(),
+            "unsupported: turns is 2: modes are compared in graphs without turns; "
+            "`kvcommons-engine team` runs such graphs");
+  EXPECT_TRUE(TeamCompare::CheckGraph(*ParseTeamGraph(kTeam, "test")).ok());
 }
 
 TEST_F(TeamCompareTest, AFieldThatIsMissingOrEmptyIsRefusedByCaseAndName) {

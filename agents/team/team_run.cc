@@ -161,6 +161,20 @@ Result<Json> TeamRun::CallTool(std::size_t index, Contents& contents) {
               {"was_cut", ran->was_cut},     {"output", ran->output}};
 }
 
+Result<Json> TeamRun::Call(const TeamStep& step, Contents& contents, bool measured) {
+  const bool is_tool = step.kind == TeamStep::Kind::kTool;
+  const auto& slots = is_tool ? graph_.tools[step.index].slots : graph_.agents[step.index].slots;
+  for (const std::string& slot : slots) {
+    if (contents.contains(slot)) continue;
+    auto nothing = FromText(std::string(TeamGraph::kNothingYet));
+    if (!nothing) return Fail(nothing.error());
+    contents[slot] = std::move(*nothing);
+  }
+  auto report = is_tool ? CallTool(step.index, contents) : RunAgent(step.index, contents, measured);
+  if (report && step.turn > 1) (*report)["turn"] = step.turn;
+  return report;
+}
+
 Result<TeamRun::Content> TeamRun::FromText(const std::string& text) {
   const auto tokens = engine_.Tokenize(text, false);
   if (!tokens) return Fail(tokens.error());
@@ -192,11 +206,9 @@ Result<Json> TeamRun::Run(const std::string& id, const std::map<std::string, std
   }
   Json report = {{"id", id}, {"measured", measured}, {"agents", Json::array()}};
   for (const TeamStep& step : graph_.steps) {
-    const bool is_tool = step.kind == TeamStep::Kind::kTool;
-    auto called =
-        is_tool ? CallTool(step.index, contents) : RunAgent(step.index, contents, measured);
+    auto called = Call(step, contents, measured);
     if (!called) return named(name, called.error());
-    report[is_tool ? "tools" : "agents"].push_back(std::move(*called));
+    report[step.kind == TeamStep::Kind::kTool ? "tools" : "agents"].push_back(std::move(*called));
   }
   return report;
 }

@@ -3,11 +3,11 @@
 // prompt.
 //
 // Answers go on to their readers as token ids, from whatever the mode made of the prompt; what a
-// tool printed is a text like a field, "(no output)" where it printed nothing. A tool that ends
-// badly or late is told, and its readers read what there is; one that cannot be run ends the
-// request. The exact prefix cache has a world of its own in the same daemon (a model of another
-// adapter name, with blocks of 16 tokens), where every prompt and
-// answer is committed, whatever the mode held.
+// tool printed is a text like a field, "(no output)" where it printed nothing; what is read before
+// its first turn is TeamGraph::kNothingYet. A tool that ends badly or late is told, and its readers
+// read what there is; one that cannot be run ends the request. The exact prefix cache has a world
+// of its own in the same daemon (a model of another adapter name, with blocks of 16 tokens), where
+// every prompt and answer is committed, whatever the mode held.
 //
 // Thread safety: an engine's and its client's.
 
@@ -36,15 +36,16 @@ class TeamRun {
           TeamRunOptions options)
       : engine_(engine), graph_(graph), team_(team), exact_(exact), options_(std::move(options)) {}
 
-  // {"id", "agents": [{"agent", "mode", "reason", "tokens", "answer", "answer_tokens", "exact",
-  //  "anchored", "computed", "charged", "deposits", "ttft_ms", "plan_ms", "gate_ms", "weights_ms",
-  //  "blend_ms", "place_ms", "last_ms", "base_ms", "answer_base_ms", "finish_ms", "learned":
-  //  [outcome …], "fallback"?, "ttft_dense_ms"?, "ttft_exact_ms"?, "exact_rows"?, "kl"?,
-  //  "kl_first"?, "top1"?, "same_answer"?}], "tools"?: [{"tool", "ms", "exit_code", "timed_out",
-  //  "was_cut", "output"}]}.
-  // `last_ms` is the pass that computes what is not held; `base_ms`: texts' own
-  // rows that this agent's call waited for. Errors name the case; kInvalidArgument: a field that
-  // prompts name is missing or empty, a prompt is too long, tools are not allowed.
+  // {"id", "agents": [{"agent", "turn"?, "mode", "reason", "tokens", "answer", "answer_tokens",
+  //  "exact", "anchored", "computed", "charged", "deposits", "ttft_ms", "plan_ms", "gate_ms",
+  //  "weights_ms", "blend_ms", "place_ms", "last_ms", "base_ms", "answer_base_ms", "finish_ms",
+  //  "learned": [outcome …], "fallback"?, "ttft_dense_ms"?, "ttft_exact_ms"?, "exact_rows"?, "kl"?,
+  //  "kl_first"?, "top1"?, "same_answer"?}], "tools"?: [{"tool", "turn"?, "ms", "exit_code",
+  //  "timed_out", "was_cut", "output"}]}.
+  // `turn`: where it is not the first. `last_ms` is the pass that computes what is not held;
+  // `base_ms`: texts' own rows that this agent's call waited for. Errors name the case;
+  // kInvalidArgument: a field that prompts name is missing or empty, a prompt is too long, tools
+  // are not allowed.
   Result<nlohmann::json> Run(const std::string& id,
                              const std::map<std::string, std::string>& fields, bool measured);
 
@@ -55,6 +56,7 @@ class TeamRun {
   };
   using Contents = std::map<std::string, Content>;
   Result<Content> FromText(const std::string& text);
+  Result<nlohmann::json> Call(const TeamStep& step, Contents& contents, bool measured);
   Result<nlohmann::json> RunAgent(std::size_t index, Contents& contents, bool measured);
   Result<nlohmann::json> CallTool(std::size_t index, Contents& contents);
   // Dense prefill and the exact prefix cache on `prompt`, and how far the mode's rows are.

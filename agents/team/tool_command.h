@@ -7,7 +7,8 @@
 //
 // Its result is UTF-8: bytes that are none are replaced. Its error stream is dropped. It is the
 // first of a process namespace, so a signal that it sends itself does nothing.
-// Thread safety: any number at once; the calling thread waits, and the program dies with it.
+// Thread safety: any number at once; the calling thread waits, and the program dies with it (its
+// folder stays where we are killed).
 
 #pragma once
 

@@ -240,6 +240,53 @@ prompt = "Q: {{question}}\nSeen: {{echo}}\nAnd: {{silent}}\nWell?"
   EXPECT_EQ(agents[1]["tokens"], team_->shape(1).Fill(spans).size());
 }
 
+TEST_F(TeamTest, InTurnsEveryoneReadsTheNewestAnswer) {
+  graph_ = ParseTeamGraph(R"(
+turns = 2
+max_tokens = 5
+[[agent]]
+name = "solver"
+prompt = "Question: {{question}}\n\nCriticism: {{critic}}\n\nAnswer."
+[[agent]]
+name = "critic"
+prompt = "The answer: {{solver}}\n\nIs it right?"
+)",
+                          "test")
+               .value();
+  Open();
+  TeamRun run(*engine_, graph_, *team_, nullptr, {.mode = Mode("mean+seg")});
+  const auto line = run.Run("q", {{"question", kQuestions[0]}}, true);
+  ASSERT_TRUE(line) << line.error().ToString();
+  const auto& agents = (*line)["agents"];
+  ASSERT_EQ(agents.size(), 4u);
+  const auto length = [&](const std::string& text) {
+    return engine_->Tokenize(text, false).value().size();
+  };
+  const auto prompt = [&](std::size_t agent, std::size_t contents) {
+    for (const Tokens& segment : team_->shape(agent).segments) contents += segment.size();
+    return contents;
+  };
+  const auto answered = [&](std::size_t i) {
+    return agents[i]["answer_tokens"].get<std::size_t>();
+  };
+  const std::size_t question = length(kQuestions[0]);
+  EXPECT_EQ(agents[0]["tokens"], prompt(0, question + length("(nothing yet)")));
+  EXPECT_EQ(agents[1]["tokens"], prompt(1, answered(0)));
+  EXPECT_EQ(agents[2]["tokens"], prompt(0, question + answered(1)));
+  EXPECT_EQ(agents[3]["tokens"], prompt(1, answered(2)));
+  for (std::size_t i = 0; i < 4; ++i) {
+    EXPECT_EQ(agents[i]["agent"], i % 2 == 0 ? "solver" : "critic");
+    EXPECT_EQ(agents[i].value("turn", 1), i < 2 ? 1 : 2);
+    EXPECT_EQ(agents[i].value("fallback", ""), "");
+  }
+  EXPECT_FALSE(agents[0].contains("turn"));
+  // What a turn teaches serves the next ones: it is the same template, and has learned twice.
+  ASSERT_TRUE(run.Run("q", {{"question", kQuestions[1]}}, false));
+  const auto third = run.Run("q", {{"question", kQuestions[2]}}, true);
+  ASSERT_TRUE(third);
+  EXPECT_EQ((*third)["agents"][3]["reason"], "corrected");
+}
+
 TEST_F(TeamTest, MeansBringPromptsNearerToFullPrefillThanTurningAlone) {
   TeamRun run(*engine_, graph_, *team_, nullptr, {.mode = Mode("mean+seg")});
   for (std::size_t i = 0; i < 3; ++i) {
