@@ -26,7 +26,7 @@ struct TeamSettings {
 };
 
 // How contents' rows are corrected; values as in the schema.
-enum class TeamCorrectBy : std::uint8_t { kNothing = 0, kMean = 1, kAnchors = 2 };
+enum class TeamCorrectBy : std::uint8_t { kNothing = 0, kMean = 1, kAnchors = 2, kTrustedMean = 3 };
 
 // An agent's prompt: text around slots.
 struct TeamPrompt {

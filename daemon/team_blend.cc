@@ -122,6 +122,10 @@ void SlotWriter::WriteBlock(std::size_t index, std::byte* to) const {
       std::copy_n(&corrections_.weights.values[a * all + first], rows, &value_weights[a * rows]);
     }
   }
+  const ElementType offset_type = OffsetTypeOf(model_.profile.element_type);
+  const bool trusts = corrects && corrections_.trusts &&
+                      KeepsTrust(corrections_.offsets[index][0]->record().planes, offset_type);
+  std::vector<float> trusted(trusts ? rows : 0);
   std::vector<const std::byte*> offsets(anchors);
   for (std::size_t plane = 0; plane < model_.planes.plane_count(); ++plane) {
     const std::byte* const from = PlaneOf(block, plane);
@@ -130,15 +134,27 @@ void SlotWriter::WriteBlock(std::size_t index, std::byte* to) const {
       for (std::size_t a = 0; a < anchors; ++a) {
         offsets[a] = PlaneOf(*corrections_.offsets[index][a], plane);
       }
+      if (trusts) {
+        const PinnedBlock& mean = *corrections_.offsets[index][0];
+        const std::size_t row_bytes = mean.record().planes.row_bytes[1];
+        for (std::size_t row = 0; row < rows; ++row) {
+          OffsetsToFloats(offset_type,
+                          PlaneOf(mean, 1) + row * row_bytes + plane * ElementBytes(offset_type), 1,
+                          &trusted[row]);
+        }
+      }
       Blend({.format = format,
              .move = IsKey(plane) ? &move_ : nullptr,
              .start = IsKey(plane) ? &start_ : nullptr,
              .base = from,
              .out = out,
              .rows = rows,
-             .offset_type = OffsetTypeOf(model_.profile.element_type),
+             .offset_type = offset_type,
              .offsets = offsets,
-             .weights = (IsKey(plane) ? key_weights : value_weights).data()});
+             .weights = (trusts         ? trusted
+                         : IsKey(plane) ? key_weights
+                                        : value_weights)
+                            .data()});
     } else if (IsKey(plane)) {
       RotateRows(format, move_, from, out, rows, format.row_bytes());
     } else {

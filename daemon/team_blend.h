@@ -52,6 +52,7 @@ AnchorWeights WeighAnchors(const OpenedModel& model, const BaseRows& base,
 struct SlotCorrections {
   std::vector<std::vector<const PinnedBlock*>> offsets;  // [block][mean or anchor]; empty: none
   AnchorWeights weights;                                 // empty: of ones, for a mean
+  bool trusts = false;  // of a mean: each row as far as its block says (team_mean.h)
 };
 
 // Writes block `index` of the content as it stands at `begin`, its first row's place in the prompt.

@@ -58,6 +58,11 @@ PlaneLayout OffsetPlanes(const ModelProfile& profile) {
   return planes;
 }
 
+bool KeepsTrust(const PlaneLayout& planes, ElementType type) {
+  return planes.plane_count() >= 2 &&
+         planes.plane_count() * ElementBytes(type) <= planes.row_bytes[0];
+}
+
 BlockKey FreshTeamKey(const ChainHasher& hasher) {
   std::string message(16, '\0');
   randombytes_buf(message.data(), message.size());

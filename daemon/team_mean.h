@@ -65,6 +65,12 @@ PlaneLayout OffsetPlanes(const ModelProfile& profile);
 // A key that nobody had: a snapshot's blocks are never those of another, whatever was learned.
 BlockKey FreshTeamKey(const ChainHasher& hasher);
 
+// Layer 0 is never corrected, so its two planes of a mean's block hold what belongs to the others:
+// in element p of a row's, plane p's mean square of offsets (keys' plane) and its TrustInMean()
+// (values' plane). False: a row has fewer elements than there are planes, and means are trusted as
+// they are.
+bool KeepsTrust(const PlaneLayout& planes, ElementType type);
+
 std::string EncodeMean(const MeanSnapshot& mean);
 // kCorrupted on anything but what EncodeMean wrote; kUnsupported on another version.
 Result<MeanSnapshot> DecodeMean(std::string_view bytes);

@@ -39,6 +39,10 @@ class Maker {
   static constexpr int kMaxTries = 4;
 
   std::size_t count() const { return request_.contents.size(); }
+  bool by_mean() const {
+    return request_.correction == TeamCorrection::kMean ||
+           request_.correction == TeamCorrection::kTrustedMean;
+  }
 
   Status LayOutContents() {
     std::vector<SlotContent> lengths;
@@ -76,7 +80,7 @@ class Maker {
       }
       slot.reason = team_reason::kCorrected;
       bases_[i] = PinBase(store_, *model_, team_, content);
-      if (request_.correction == TeamCorrection::kMean) JudgeMean(key, i);
+      if (by_mean()) JudgeMean(key, i);
       if (bases_[i].blocks.empty()) {
         slot.reason = team_reason::kMissingBase;
         slot.is_wanted = false;
@@ -214,7 +218,8 @@ class Maker {
     auto made = std::make_unique<Corrections>();
     const OpenedModel& model = *model_;
     const std::size_t blocks = bases_[slot].blocks.size();
-    if (request_.correction == TeamCorrection::kMean) {
+    if (by_mean()) {
+      made->rows.trusts = request_.correction == TeamCorrection::kTrustedMean;
       for (std::size_t i = 0; i < blocks; ++i) {
         const BlockKey& key = means_[slot]->blocks[i];
         auto pin = store_.Pin(model.tenant.domain, key);
@@ -249,6 +254,7 @@ class Maker {
       }
       result_.weights_us += static_cast<double>(clock_.NowNs() - start_ns) / 1e3;
     }
+    *used += static_cast<char>(request_.correction);
     *used += request_.contents[slot].content.view();
     // Rows that were computed again are equal up to rounding only.
     for (const PinnedBlock& block : bases_[slot].blocks) {
@@ -309,7 +315,7 @@ class Maker {
     }
     for (PinnedBlock& pin : *pins) result_.prepared.pins.push_back(std::move(pin));
     for (std::size_t i = 0; i < count(); ++i) {
-      if (request_.correction == TeamCorrection::kMean && means_[i] != nullptr) {
+      if (by_mean() && means_[i] != nullptr) {
         team_.pool().CountUse(means_[i]->key);
       }
     }

@@ -27,9 +27,10 @@ namespace kvcommons {
 
 // How contents' rows are corrected. Values travel over the wire.
 enum class TeamCorrection : std::uint8_t {
-  kNone = 0,     // turned to their place and nothing else
-  kMean = 1,     // the mean offset of earlier ones
-  kAnchors = 2,  // earlier ones' offsets by nearness (profile C)
+  kNone = 0,         // turned to their place and nothing else
+  kMean = 1,         // the mean offset of earlier ones
+  kAnchors = 2,      // earlier ones' offsets by nearness (profile C)
+  kTrustedMean = 3,  // the mean, each row as far as it is more than chance
 };
 
 struct TeamPlanRequest {

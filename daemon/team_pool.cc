@@ -7,6 +7,7 @@
 #include <set>
 #include <utility>
 
+#include "align/anchors/mean_offsets.h"
 #include "base/log.h"
 #include "kernels/anchor_rows.h"
 
@@ -19,6 +20,69 @@ constexpr std::string_view kIntentNote = "team-intent";
 constexpr float kLargestFp16 = 65504;
 
 std::string NoteOf(const MeanKey& key) { return std::string(kNotePrefix) + key.ToHex(); }
+
+// A block of a mean, and what is learned.
+struct BlockMix {
+  const PlaneLayout& planes;
+  ElementType type;
+  const PinnedBlock* old;                 // null: none
+  std::span<const std::uint32_t> counts;  // of the rows, the new content's counted
+  const std::vector<float>& values;       // [plane][taught row][element]
+  std::size_t taught, rows;
+};
+
+void MixBlock(const BlockMix& mix, std::byte* to) {
+  const auto& [planes, type, old, counts, values, taught, rows] = mix;
+  const std::size_t old_rows = old == nullptr ? 0 : old->record().tokens.size();
+  const bool keeps_trust = KeepsTrust(planes, type);
+  const std::size_t element_bytes = ElementBytes(type);
+  const auto row_of = [&](std::size_t plane, std::size_t row) {
+    return to + planes.PlaneOffset(plane, rows) + row * planes.row_bytes[plane];
+  };
+  const auto old_row_of = [&](std::size_t plane, std::size_t row) -> const std::byte* {
+    if (row >= old_rows) return nullptr;
+    return old->bytes().data() + planes.PlaneOffset(plane, old_rows) +
+           row * planes.row_bytes[plane];
+  };
+  const auto square = [](const float* from, std::size_t count) {
+    float sum = 0;
+    for (std::size_t e = 0; e < count; ++e) sum += from[e] * from[e];
+    return sum / static_cast<float>(count);
+  };
+  std::vector<float> mixed;
+  for (std::size_t row = 0; row < rows; ++row) {
+    for (const std::size_t plane : {std::size_t{0}, std::size_t{1}}) {
+      const std::byte* const was = old_row_of(plane, row);
+      if (was == nullptr) {
+        std::memset(row_of(plane, row), 0, planes.row_bytes[plane]);
+      } else {
+        CopyBytes(was, row_of(plane, row), planes.row_bytes[plane]);
+      }
+    }
+    for (std::size_t plane = 2; plane < planes.plane_count(); ++plane) {
+      std::byte* const out = row_of(plane, row);
+      const std::byte* const was = old_row_of(plane, row);
+      if (row >= taught) {
+        CopyBytes(was, out, planes.row_bytes[plane]);
+        continue;
+      }
+      const std::size_t elements = planes.row_bytes[plane] / element_bytes;
+      const float* const from = &values[(plane * taught + row) * elements];
+      const float share = 1.0F / static_cast<float>(counts[row]);
+      MixIntoMean(type, was, from, elements, share, out);
+      if (!keeps_trust) continue;
+      const float own = square(from, elements);
+      std::byte* const squares = row_of(0, row) + plane * element_bytes;
+      MixIntoMean(type, squares, &own, 1, share, squares);
+      mixed.resize(elements);
+      OffsetsToFloats(type, out, elements, mixed.data());
+      float mean_square = 0;
+      OffsetsToFloats(type, squares, 1, &mean_square);
+      const float trust = TrustInMean(square(mixed.data(), elements), mean_square, counts[row]);
+      MixIntoMean(type, nullptr, &trust, 1, 1.0F, row_of(1, row) + plane * element_bytes);
+    }
+  }
+}
 
 }  // namespace
 
@@ -168,10 +232,9 @@ void TeamPool::CarryOutIntent() {
 }
 
 Result<std::vector<Store::PutItem>> TeamPool::Mix(const TeamLesson& lesson, const MeanPtr& before,
-                                                  MeanSnapshot& next) {
+                                                  const PlaneLayout& planes, MeanSnapshot& next) {
   const OpenedModel& model = *lesson.model;
   const ElementType type = OffsetTypeOf(model.profile.element_type);
-  const PlaneLayout planes = OffsetPlanes(model.profile);
   const std::uint32_t block_tokens = model.profile.block_tokens;
   std::vector<Store::PutItem> items;
   for (std::uint32_t begin = 0, j = 0; begin < lesson.rows; begin += block_tokens, ++j) {
@@ -205,25 +268,9 @@ Result<std::vector<Store::PutItem>> TeamPool::Mix(const TeamLesson& lesson, cons
     record.producer_uid = model.tenant.uid;
     const std::span<const std::uint32_t> counts =
         std::span(next.counts).subspan(begin, rows);  // lives as long as the items
-    item.fill = [old, taught, rows, planes, type, counts,
+    item.fill = [old, taught, rows, &planes, type, counts,
                  values = std::move(*offsets)](std::byte* to) {
-      const std::size_t old_rows = old == nullptr ? 0 : old->record().tokens.size();
-      for (std::size_t plane = 0; plane < planes.plane_count(); ++plane) {
-        const std::size_t row_bytes = planes.row_bytes[plane];
-        const std::size_t elements = row_bytes / ElementBytes(type);
-        std::byte* const out = to + planes.PlaneOffset(plane, rows);
-        const std::byte* const from =
-            old == nullptr ? nullptr : old->bytes().data() + planes.PlaneOffset(plane, old_rows);
-        for (std::size_t row = 0; row < rows; ++row) {
-          const std::byte* const was = row < old_rows ? from + row * row_bytes : nullptr;
-          if (row < taught) {
-            MixIntoMean(type, was, &values[(plane * taught + row) * elements], elements,
-                        1.0F / static_cast<float>(counts[row]), out + row * row_bytes);
-          } else {
-            CopyBytes(was, out + row * row_bytes, row_bytes);
-          }
-        }
-      }
+      MixBlock({planes, type, old.get(), counts, values, taught, rows}, to);
     };
     next.blocks[j] = record.key;
     items.push_back(std::move(item));
@@ -266,7 +313,8 @@ Result<TeamPool::Learned> TeamPool::Learn(const TeamLesson& lesson) {
   next.bytes = OffsetPlanes(model.profile).BlockBytes(next.rows());
 
   KVC_FAIL_IF_ERROR(CheckBytes(next));
-  const auto items = Mix(lesson, before, next);
+  const PlaneLayout planes = OffsetPlanes(model.profile);  // lives as long as the items
+  const auto items = Mix(lesson, before, planes, next);
   if (!items) return Fail(items.error());
   // Only what is sure to be learned makes others leave.
   const std::vector<MeanPtr> gone = MakeRoom(next);

@@ -1,5 +1,5 @@
 // A tenant's pool without the wire: what it learns, what leaves, and what a kill between its steps
-// leaves behind. One layer, one head of 8: a row of offsets has 16 numbers.
+// leaves behind. Two layers, one head of 8: of a row of offsets 16 numbers are kept.
 
 #include "daemon/team_pool.h"
 
@@ -22,7 +22,7 @@ using testing::HasSubstr;
 
 class TeamPoolTest : public testing::Test {
  protected:
-  static constexpr std::size_t kRowBytes = 2 * 8 * 2;  // fp16
+  static constexpr std::size_t kRowBytes = 4 * 8 * 2;  // fp16
 
   TeamPoolTest() {
     Store::Options options;
@@ -30,7 +30,13 @@ class TeamPoolTest : public testing::Test {
     options.clock = &clock_;
     options.disk = MakeMemoryDiskTier(64 * kMiB);
     store_ = Store::Open(std::move(options)).value();
-    model_ = SmallModel(*store_, 1, 1000);
+    const auto small = SmallModel(*store_, 1, 1000);
+    ModelProfile profile = small->profile;
+    profile.layer_count = 2;
+    GateReport gate;
+    gate.passed = true;
+    model_ = std::make_shared<const OpenedModel>(small->tenant, profile, gate,
+                                                 store_->SecretOf(small->tenant.domain).value());
     Open();
   }
 
@@ -54,19 +60,24 @@ class TeamPoolTest : public testing::Test {
     lesson.content.bytes[0] = content;
     lesson.rows = rows;
     lesson.offsets = [value](std::uint32_t, std::uint32_t count) -> Result<std::vector<float>> {
-      return std::vector<float>(2 * count * 8, value);
+      return std::vector<float>(4 * count * 8, value);
     };
     return lesson;
   }
 
-  // The first number of a row of the mean.
+  // The first number of a row of a block in the first plane that is kept.
+  static float ValueAt(const PinnedBlock& block, std::size_t row) {
+    _Float16 value;
+    std::memcpy(&value, block.bytes().data() + (2 * block.record().tokens.size() + row) * 16,
+                sizeof value);
+    return static_cast<float>(value);
+  }
+  // The same of the mean.
   float MeanAt(std::uint8_t key, std::uint32_t row) {
     const MeanPtr mean = pool_->Find(Key(key));
     if (mean == nullptr) return std::numeric_limits<float>::quiet_NaN();
     auto pin = store_->Pin(model_->tenant.domain, mean->blocks[row / 16]).value();
-    _Float16 value;
-    std::memcpy(&value, pin->bytes().data() + (row % 16) * 16, sizeof value);
-    return static_cast<float>(value);
+    return ValueAt(*pin, row % 16);
   }
 
   std::size_t TeamBlocks() const {
@@ -97,6 +108,36 @@ TEST_F(TeamPoolTest, EveryPositionIsTheMeanOfTheContentsThatHadIt) {
   EXPECT_EQ(mean->CoveredRows(2), 35u);
   EXPECT_EQ(mean->bytes, 40 * kRowBytes);
   EXPECT_EQ(TeamBlocks(), 3u);  // what was replaced is gone
+}
+
+TEST_F(TeamPoolTest, AMeansRowsSayHowFarTheyAreMoreThanChance) {
+  const auto lesson = [this](std::uint8_t content, float keys, float values) {
+    TeamLesson one = Lesson(3, content, 20, 0);
+    one.offsets = [keys, values](std::uint32_t, std::uint32_t count) -> Result<std::vector<float>> {
+      std::vector<float> all(4 * count * 8, 9.0F);  // layer 0's are not kept
+      std::fill_n(all.begin() + 2 * count * 8, count * 8, keys);
+      std::fill_n(all.begin() + 3 * count * 8, count * 8, values);
+      return all;
+    };
+    return one;
+  };
+  ASSERT_TRUE(pool_->Learn(lesson(1, 1.0F, 1.0F)));
+  ASSERT_TRUE(pool_->Learn(lesson(2, 1.0F, -1.0F)));
+  ASSERT_TRUE(pool_->Learn(lesson(3, 1.0F, 3.0F)));
+  const MeanPtr mean = pool_->Find(Key(3));
+  const auto pin = store_->Pin(model_->tenant.domain, mean->blocks[0]).value();
+  const auto at = [&](std::size_t plane, std::size_t row, std::size_t element) {
+    _Float16 value;
+    std::memcpy(&value, pin->bytes().data() + ((plane * 16 + row) * 8 + element) * 2, sizeof value);
+    return static_cast<float>(value);
+  };
+  EXPECT_EQ(at(2, 5, 0), 1.0F);
+  EXPECT_EQ(at(3, 5, 0), 1.0F);
+  EXPECT_NEAR(at(0, 5, 2), 1.0F, 1e-3F);       // mean square of keys
+  EXPECT_NEAR(at(0, 5, 3), 11.0F / 3, 1e-2F);  // of values: (1 + 1 + 9) / 3
+  EXPECT_NEAR(at(1, 5, 2), 1.0F, 1e-2F);       // trust
+  EXPECT_EQ(at(1, 5, 3), 0.0F);                // (1 − 4 / 3) is less than nothing
+  EXPECT_EQ(at(0, 5, 0), 0.0F);
 }
 
 TEST_F(TeamPoolTest, AnErrorLearnsNothing) {
@@ -130,9 +171,7 @@ TEST_F(TeamPoolTest, ReadersGoOnWhileOthersLearn) {
     // A snapshot's block is the snapshot's, or gone: never another's.
     const auto pin = store_->Pin(model_->tenant.domain, mean->blocks[0]).value();
     if (!pin) continue;
-    _Float16 value;
-    std::memcpy(&value, pin->bytes().data(), sizeof value);
-    ASSERT_EQ(static_cast<float>(value), 2.0F);
+    ASSERT_EQ(ValueAt(*pin, 0), 2.0F);
   }
   teacher.join();
   EXPECT_EQ(pool_->Find(Key(1))->deposits, 60u);

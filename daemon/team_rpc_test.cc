@@ -727,6 +727,22 @@ TEST_F(TeamRpcTest, MeansWhoseBlocksAreGoneAreForgottenAndNothingWrongIsServed) 
   EXPECT_EQ(Run(worker, Question(5)), "corrected");
 }
 
+TEST_F(TeamRpcTest, ATrustedMeanIsTheMeanWhereOffsetsAgree) {
+  TeamWorker worker(loop_.io, daemon_.socket());
+  for (TokenId i = 1; i <= 4; ++i) Run(worker, Question(i, static_cast<std::size_t>(40 + i)));
+  const Tokens last = Question(9);
+  worker.PutText(last);
+  const auto version = worker.PutTemplate("solver", {kHead, kTail}, {"question"});
+  auto ask = AskOf(last);
+  ask.correction = 3;
+  auto plan = worker.Plan(version.getVersion(), ask);
+  EXPECT_STREQ(plan.getTeam().getReason().cStr(), "corrected");
+  // All contents have the same offsets: what differs is rounding.
+  ExpectRowsAreExact(worker, plan, PartsOf(last), 6 * kUlp16);
+  ask.correction = 1;
+  EXPECT_NE(worker.Plan(version.getVersion(), ask).getTeam().getEpoch(), plan.getTeam().getEpoch());
+}
+
 TEST_F(TeamRpcTest, AnchorsCorrectByNearnessWhereTheGateLetsThem) {
   TeamWorker worker(loop_.io, daemon_.socket(), "team", 2, true);
   EXPECT_EQ(Run(worker, Question(1), 2), "few_deposits, learned");
@@ -866,8 +882,8 @@ TEST_F(TeamRpcTest, BadRequestsAreRefusedByFieldValueAndLimitAndChangeNothing) {
   EXPECT_EQ(plan({.contents = {Question(1)}, .first_rows = 1025}),
             "firstRows is 1025; the limit is 0 to 1024");
   EXPECT_EQ(plan({.contents = {Question(1)}, .first_rows = 1024}), "");
-  EXPECT_EQ(plan({.contents = {Question(1)}, .correction = 3}),
-            "correction is 3; the limit is 0 to 2");
+  EXPECT_EQ(plan({.contents = {Question(1)}, .correction = 4}),
+            "correction is 4; the limit is 0 to 3");
   EXPECT_EQ(plan({.contents = {Question(1)}, .correction = 2}),
             "correction is 2 (anchors); the team was opened without keepAnchors and has none");
   EXPECT_EQ(plan({.contents = {Question(1)}, .gamma = 1.5}),

@@ -115,8 +115,8 @@ Result<TeamPlanRequest> ReadTeamPlanRequest(rpc::TeamPlanRequest::Reader reader,
   auto prompt = FillTemplate(*request.shape, request.contents, profile.context_tokens);
   if (!prompt) return Fail(prompt.error());
   request.least_deposits = options.least_deposits;
-  if (reader.getCorrection() > static_cast<std::uint8_t>(TeamCorrection::kAnchors)) {
-    return Fail(OutOfRange("correction", reader.getCorrection(), 0, 2));
+  if (reader.getCorrection() > static_cast<std::uint8_t>(TeamCorrection::kTrustedMean)) {
+    return Fail(OutOfRange("correction", reader.getCorrection(), 0, 3));
   }
   request.correction = static_cast<TeamCorrection>(reader.getCorrection());
   if (request.correction == TeamCorrection::kAnchors && !options.keeps_anchors) {

@@ -64,6 +64,9 @@ void AddToMean(ElementType offset_type, const std::byte* offsets, std::size_t el
 void MixIntoMean(ElementType type, const std::byte* before, const float* offsets,
                  std::size_t elements, float share, std::byte* after);
 
+// Offsets or means of `type` as fp32.
+void OffsetsToFloats(ElementType type, const std::byte* from, std::size_t elements, float* to);
+
 // --- Blend (§7)
 
 // out = round(R(move) base row + R(start) Σ_i weight_i · offset_i). For keys `move` turns the

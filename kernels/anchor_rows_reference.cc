@@ -146,6 +146,10 @@ void MixIntoMean(ElementType type, const std::byte* before, const float* offsets
   }
 }
 
+void OffsetsToFloats(ElementType type, const std::byte* from, std::size_t elements, float* to) {
+  for (std::size_t e = 0; e < elements; ++e) to[e] = LoadAs(type, from, e);
+}
+
 void BlendReference(const BlendRows& rows) {
   const KeyRowFormat& format = rows.format;
   const std::size_t elements = std::size_t{format.head_count} * format.head_dim;

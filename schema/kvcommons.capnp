@@ -232,7 +232,8 @@ struct TeamPlanRequest {
   version @0 :Hash128;              # of putTemplate
   contents @1 :List(TeamContent);   # one a slot
   correction @2 :UInt8 = 1;         # of slots' rows: 0 none (turned to their place), 1 their mean offset,
-                                    # 2 earlier contents' offsets by nearness, where the gate lets them
+                                    # 2 earlier contents' offsets by nearness, where the gate lets them,
+                                    # 3 the mean offset, each row's as far as it is more than chance
   firstRows @3 :UInt32;             # of every content, that are computed all the same; <= 1024
   exact @4 :Bool;                   # reuse nothing but the exact chain, and learn nothing
   storeTokens @5 :UInt32;           # as in PlanRequest; deposits need the whole prompt

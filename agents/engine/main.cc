@@ -427,8 +427,8 @@ void AddTeam(Program& program) {
   command
       ->add_option(
           "--mode", team->mode,
-          "dense, exact, rotate, mean+seg or C+seg; +b4 behind the last three: the first 4 "
-          "rows of every content are computed")
+          "dense, exact, rotate, mean+seg, trust+seg or C+seg; +b4 behind all but the first "
+          "two: the first 4 rows of every content are computed")
       ->capture_default_str();
   command->add_flag("--compare", team->compare,
                     "beside dense prefill and an exact prefix cache: times, KL, top-1");
@@ -437,6 +437,8 @@ void AddTeam(Program& program) {
                    "of an answer at most, whatever the graph says; 0: as it says")
       ->capture_default_str()
       ->check(CLI::Range(0U, 1U << 16));
+  command->add_flag("--fill-answers", team->fills_answers,
+                    "for timing: answers that end early are filled up to that length");
   command->add_option("--team", team->team, "name of the team; default: the graph's");
   command
       ->add_option("--least-deposits", team->least_deposits,
@@ -467,8 +469,8 @@ void AddBenchTeam(Program& program, CLI::App& bench) {
   command
       ->add_option(
           "--modes", team->modes,
-          "dense, exact, rotate, mean+seg, C+seg, C; +b4 behind the last four: the first 4 "
-          "rows of every content are computed")
+          "dense, exact, rotate, mean+seg, trust+seg, C+seg, C; +b4 behind all but the first two: "
+          "the first 4 rows of every content are computed")
       ->delimiter(',')
       ->capture_default_str();
   AddTeamComparison(command, team->chat, team->forced_tokens);

@@ -116,9 +116,10 @@ Result<DaemonCall> DaemonTeam::Prefill(std::size_t agent,
   call.reason = "asked_dense";
   bool refused = false;  // by a daemon that is there
   if (mode.reuses || mode.exact_prefix) {
-    ask.correct_by = mode.slots == SlotCorrection::kAnchors ? TeamCorrectBy::kAnchors
-                     : mode.slots == SlotCorrection::kMean  ? TeamCorrectBy::kMean
-                                                            : TeamCorrectBy::kNothing;
+    ask.correct_by = mode.slots == SlotCorrection::kTrustedMean ? TeamCorrectBy::kTrustedMean
+                     : mode.slots == SlotCorrection::kAnchors   ? TeamCorrectBy::kAnchors
+                     : mode.slots == SlotCorrection::kMean      ? TeamCorrectBy::kMean
+                                                                : TeamCorrectBy::kNothing;
     ask.gamma = gamma_;
     ask.exact = !mode.reuses;
     ask.first_rows = mode.first_rows;

@@ -88,7 +88,8 @@ Status Measure(const CommonOptions& options, const TeamCommandOptions& team,
                .compares = team.compare,
                .forced_tokens = team.forced_tokens,
                .ack = team.held_only ? UploadAck::kHeld : UploadAck::kDurable,
-               .allow_tools = team.allow_tools});
+               .allow_tools = team.allow_tools,
+               .fills_answers = team.fills_answers});
   const Status status = RunTeamCases(
       team.cases,
       [&run](const std::string& id, const std::map<std::string, std::string>& fields,

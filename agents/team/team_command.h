@@ -15,7 +15,7 @@ namespace kvcommons {
 struct TeamCommandOptions {
   std::string graph_path;
   TeamCaseOptions cases;
-  std::string mode = "mean+seg";
+  std::string mode = "trust+seg";
   bool compare = false;  // beside dense prefill and an exact prefix cache
   std::string team;      // name; empty: the graph's
   std::uint32_t least_deposits = 4;
@@ -23,8 +23,9 @@ struct TeamCommandOptions {
   std::uint32_t answer_tokens = 0;  // at most, whatever the graph says; 0: as it says
   std::string chat = "auto";
   std::uint32_t forced_tokens = 32;
-  bool held_only = false;    // do not wait for the disk
-  bool allow_tools = false;  // programs that the graph names are run
+  bool fills_answers = false;  // up to their greatest length, for timing
+  bool held_only = false;      // do not wait for the disk
+  bool allow_tools = false;    // programs that the graph names are run
 };
 // Exit code as in commands.h.
 int RunTeamCommand(const CommonOptions& options, const TeamCommandOptions& team);

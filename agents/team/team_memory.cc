@@ -141,6 +141,7 @@ CorrectedRows TeamMemory::Corrected(const TeamRows& base, Position begin, Positi
   out.corrected = weighted.offsets.empty() ? 0 : corrected;
   const RotationTable move(profile_.omega, shift), start(profile_.omega, begin);
   const bool by_element = !weighted.plane_weights.empty();
+  const bool by_plane = !weighted.row_weights.empty();
   for (std::size_t plane = 0; plane < planes_.plane_count(); ++plane) {
     const std::size_t at = planes_.PlaneOffset(plane, base.rows);
     const std::byte* const from = base.block.data() + at;
@@ -158,6 +159,7 @@ CorrectedRows TeamMemory::Corrected(const TeamRows& base, Position begin, Positi
              .offset_type = ElementType::kFp32,
              .offsets = offsets,
              .weights = by_element     ? weighted.plane_weights[plane].data()
+                        : by_plane     ? weighted.row_weights[plane].data()
                         : IsKey(plane) ? weighted.key_weights.data()
                                        : weighted.value_weights.data(),
              .weights_by_element = by_element});
@@ -234,7 +236,7 @@ CorrectedRows TeamMemory::SlotRows(const TeamTemplate& shape, std::size_t slot,
                                    SlotCorrection correction) const {
   Weighted weighted;
   std::uint32_t corrected = content.base.rows;
-  if (correction == SlotCorrection::kMean) {
+  if (correction == SlotCorrection::kMean || correction == SlotCorrection::kTrustedMean) {
     corrected = StateOf(shape, slot, content, false).mean_rows;
     if (corrected > 0) {
       const MeanOffsets* const mean = MeanOf(shape, slot);
@@ -243,6 +245,13 @@ CorrectedRows TeamMemory::SlotRows(const TeamTemplate& shape, std::size_t slot,
       }
       weighted.key_weights.assign(corrected, 1.0F);
       weighted.value_weights = weighted.key_weights;
+      for (std::size_t plane = 0;
+           correction == SlotCorrection::kTrustedMean && plane < planes_.plane_count(); ++plane) {
+        std::vector<float>& weights = weighted.row_weights.emplace_back();
+        for (std::uint32_t row = 0; row < corrected; ++row) {
+          weights.push_back(mean->Trust(plane, row));
+        }
+      }
     }
   }
   if (correction == SlotCorrection::kAnchors && content.base.rows > 0) {

@@ -108,6 +108,7 @@ class TeamMemory {
   struct Weighted {
     std::vector<std::vector<const float*>> offsets;  // [plane][anchor]
     std::vector<float> key_weights, value_weights;   // [anchor][row]
+    std::vector<std::vector<float>> row_weights;     // or [plane][row], of one mean
     std::vector<std::vector<float>> plane_weights;   // or [plane][anchor][element]
   };
   using Anchors = std::vector<const AnchorRows*>;

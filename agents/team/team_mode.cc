@@ -6,7 +6,8 @@ namespace kvcommons {
 namespace {
 
 constexpr std::string_view kKnown =
-    "dense, exact, rotate, mean+seg, C+seg, C, and the last four with +b and a number of rows";
+    "dense, exact, rotate, mean+seg, trust+seg, C+seg, C, and all but the first two with +b and a "
+    "number of rows";
 
 }  // namespace
 
@@ -36,6 +37,8 @@ Result<TeamMode> ParseTeamMode(std::string_view name) {
     mode.slots = SlotCorrection::kNone;
   } else if (method == "mean+seg") {
     mode.slots = SlotCorrection::kMean;
+  } else if (method == "trust+seg") {
+    mode.slots = SlotCorrection::kTrustedMean;
   } else if (method == "C+seg") {
     mode.slots = SlotCorrection::kAnchors;
   } else if (method == "C") {

@@ -4,6 +4,7 @@
 //   exact      the longest beginning that is held already, then computed
 //   rotate     contents turned to their place and nothing else; text computed
 //   mean+seg   contents with the mean offset of earlier ones; text computed
+//   trust+seg  the same, each row's mean as far as it is more than chance
 //   C+seg      contents with anchors' offsets by nearness; text computed
 //   C          contents and text with anchors' offsets
 // and, but for the first two, "+b4": the first 4 rows of every content are computed too.
@@ -19,7 +20,7 @@
 
 namespace kvcommons {
 
-enum class SlotCorrection : std::uint8_t { kNone, kMean, kAnchors };
+enum class SlotCorrection : std::uint8_t { kNone, kMean, kTrustedMean, kAnchors };
 
 struct TeamMode {
   static constexpr std::uint32_t kMaxFirstRows = 1024;

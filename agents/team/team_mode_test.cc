@@ -13,6 +13,7 @@ TEST(TeamMode, NamesSayWhatIsCorrectedAndWhatIsComputed) {
   EXPECT_EQ(mean->name, "mean+seg+b4");
   EXPECT_TRUE(mean->reuses && mean->computes_text);
   EXPECT_EQ(mean->slots, SlotCorrection::kMean);
+  EXPECT_EQ(ParseTeamMode("trust+seg")->slots, SlotCorrection::kTrustedMean);
   EXPECT_EQ(mean->first_rows, 4u);
   const auto anchors = ParseTeamMode("C");
   ASSERT_TRUE(anchors);

@@ -53,7 +53,7 @@ Status TeamRun::Compare(std::size_t index, std::span<const DaemonContent* const>
   const auto begin = static_cast<Position>(prompt.size());
   auto dense = Answer(engine_, begin, graph_.agents[index].max_tokens);
   if (!dense) return dense.error();
-  (*report)["same_answer"] = *dense == answer;
+  if (!options_.fills_answers) (*report)["same_answer"] = *dense == answer;
   std::vector<TokenId> forced = *dense;
   if (forced.empty()) forced.push_back(answer.empty() ? prompt.back() : answer.front());
   forced.resize(std::min<std::size_t>(forced.size(), options_.forced_tokens));
@@ -75,6 +75,20 @@ Status TeamRun::Compare(std::size_t index, std::span<const DaemonContent* const>
   return Status();
 }
 
+Status TeamRun::Fill(const DaemonContent& with, const TeamAgent& agent,
+                     const std::vector<TokenId>& prompt, std::vector<TokenId>* answer) {
+  std::vector<TokenId> tokens = prompt;
+  tokens.insert(tokens.end(), answer->begin(), answer->end());
+  const std::size_t room = engine_.context_tokens() - prompt.size();
+  const std::size_t length = std::min<std::size_t>(agent.max_tokens, room);
+  for (std::size_t i = 0; answer->size() < length; ++i) {
+    answer->push_back(with.tokens[i % with.tokens.size()]);
+    tokens.push_back(answer->back());
+  }
+  return static_cast<std::size_t>(engine_.held_end()) == tokens.size() ? Status()
+                                                                       : engine_.RunRest(tokens);
+}
+
 Result<Json> TeamRun::RunAgent(std::size_t index, Contents& contents, bool measured) {
   const TeamAgent& agent = graph_.agents[index];
   std::vector<const DaemonContent*> inputs;
@@ -90,8 +104,10 @@ Result<Json> TeamRun::RunAgent(std::size_t index, Contents& contents, bool measu
   auto call = team_.Prefill(index, inputs, mode);
   if (!call) return Fail(call.error());
   const auto begin = static_cast<Position>(call->prompt.size());
-  const auto answer = Answer(engine_, begin, agent.max_tokens);
+  auto answer = Answer(engine_, begin, agent.max_tokens);
   if (!answer) return Fail(answer.error());
+  if (options_.fills_answers)
+    KVC_FAIL_IF_ERROR(Fill(*inputs.front(), agent, call->prompt, &*answer));
   Json report = {{"agent", agent.name},
                  {"mode", call->mode},
                  {"reason", call->reason},

@@ -27,6 +27,9 @@ struct TeamRunOptions {
   std::uint32_t forced_tokens = 32;  // of dense prefill's own answer, that rows are compared on
   UploadAck ack = UploadAck::kHeld;
   bool allow_tools = false;
+  // For timing: an answer that ends early is filled up to its greatest length with its prompt's
+  // first content.
+  bool fills_answers = false;
 };
 
 class TeamRun {
@@ -63,6 +66,8 @@ class TeamRun {
   Status Compare(std::size_t index, std::span<const DaemonContent* const> inputs,
                  const std::vector<TokenId>& prompt, const std::vector<TokenId>& answer,
                  nlohmann::json* report);
+  Status Fill(const DaemonContent& with, const TeamAgent& agent, const std::vector<TokenId>& prompt,
+              std::vector<TokenId>* answer);
   // What an exact prefix cache takes for it; it holds prompt and answer afterwards.
   Status RunExact(std::size_t index, std::span<const DaemonContent* const> inputs,
                   const std::vector<TokenId>& answer, nlohmann::json* report);

@@ -2,6 +2,9 @@
 
 #include <gmock/gmock.h>
 
+#include <algorithm>
+#include <vector>
+
 namespace kvcommons {
 namespace {
 
@@ -17,7 +20,7 @@ TEST(MeanOffsets, EveryPositionIsTheMeanOfTheContentsThatReachIt) {
   EXPECT_THAT(mean.plane(0), ElementsAre(4, 6, 9));
   EXPECT_THAT(mean.plane(1), ElementsAre(2, 3, 2, 2, 6, 6));
   EXPECT_EQ(mean.rows(), 3u);
-  EXPECT_EQ(mean.bytes(), 4u * (3 + 3 + 6));
+  EXPECT_EQ(mean.bytes(), 4u * (3 + 3 + 6 + 2 * 3));
 }
 
 TEST(MeanOffsets, PositionsThatFewContentsReachedAreNotCovered) {
@@ -43,6 +46,24 @@ TEST(MeanOffsets, AnEmptyContentAddsNothing) {
   MeanOffsets mean({1});
   mean.Add({}, 0);
   EXPECT_EQ(mean.rows(), 0u);
+}
+
+TEST(MeanOffsets, AMeanIsTrustedAsFarAsItIsMoreThanChance) {
+  MeanOffsets mean({4, 4});
+  const std::vector<float> one = {1, 1, 1, 1, 2, -2, 0, 0}, two = {1, 1, 1, 1, -2, 2, 0, 0};
+  mean.Add(one, 1);
+  EXPECT_EQ(mean.Trust(0, 0), 0.0F) << "one offset says nothing of how far others lie";
+  mean.Add(two, 1);
+  EXPECT_EQ(mean.Trust(0, 0), 1.0F) << "all are equal";
+  EXPECT_EQ(mean.Trust(1, 0), 0.0F) << "they have nothing in common";
+  // |m|² = 4, s = 8, v = 4 · 3 ÷ 2 = 6: (4 − 6 ÷ 3) ÷ 4.
+  MeanOffsets half({4});
+  half.Add(std::vector<float>{3, 0, 0, 0}, 1);
+  half.Add(std::vector<float>{3, 2, 0, 1}, 1);
+  half.Add(std::vector<float>{0, -2, 0, -1}, 1);
+  const float square = 4, mean_square = (9.0F + 14.0F + 5.0F) / 3;
+  const float apart = (mean_square - square) * 3 / 2;
+  EXPECT_NEAR(half.Trust(0, 0), std::max(0.0F, (square - apart / 3) / square), 1e-6F);
 }
 
 }  // namespace

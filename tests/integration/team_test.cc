@@ -335,7 +335,7 @@ TEST_F(TeamTest, TheCommandReportsEveryAgentBesideDenseAndExact) {
   const auto report = nlohmann::json::parse(file, nullptr, false);
   ASSERT_EQ(report["agents"].size(), 2U) << made.output;
   const auto& solver = report["agents"][0];
-  EXPECT_EQ(solver["mode"], "mean+seg");
+  EXPECT_EQ(solver["mode"], "trust+seg");
   EXPECT_EQ(solver["reason"], "corrected");
   EXPECT_EQ(solver["hits"], 1);
   EXPECT_EQ(solver["calls"], 1);
