@@ -39,13 +39,15 @@ ChatFrame Plain(std::string_view system) {
 Result<ChatFrame> MakeChatFrame(const char* model_template, std::string_view name,
                                 std::string_view system) {
   const bool is_auto = name == "auto";
+  // For prompts that are the whole text themselves, and may begin another prompt.
+  if (name == "none") return ChatFrame{.before = std::string(system), .after = ""};
   if (name == "plain" || (is_auto && model_template == nullptr)) return Plain(system);
   std::string text(name);
   if (is_auto) {
     text = model_template;
   } else if (const auto known = KnownNames();
              std::find(known.begin(), known.end(), name) == known.end()) {
-    std::string list = "auto, plain";
+    std::string list = "auto, plain, none";
     for (const std::string& one : known) list += ", " + one;
     return Fail(InvalidArgument("--chat is '" + text + "'; known are " + list));
   }

@@ -20,10 +20,10 @@ struct ChatFrame {
 };
 
 // `name`: auto takes `model_template` (of the GGUF file; null: it has none, and the format is
-// plain), plain uses no control tokens, any other is a name of llama.cpp's own. An empty `system`:
-// no system message. kInvalidArgument: an unknown name (the message lists the known ones);
-// kUnsupported: llama.cpp does not know the model's template, or the format has no place for a
-// system prompt.
+// plain), plain uses no control tokens, none has nothing but the system prompt, any other is a name
+// of llama.cpp's own. An empty `system`: no system message. kInvalidArgument: an unknown name (the
+// message lists the known ones); kUnsupported: llama.cpp does not know the model's template, or the
+// format has no place for a system prompt.
 Result<ChatFrame> MakeChatFrame(const char* model_template, std::string_view name,
                                 std::string_view system);
 

@@ -95,5 +95,13 @@ TEST(ChatFormat, ABeginningThatATemplateSpellsOutComesOnce) {
   EXPECT_EQ(BehindPromptBegin({1}, {}), std::vector<TokenId>{1});
 }
 
+TEST(ChatFormat, NoneHasNothingButTheSystemPrompt) {
+  const auto frame = MakeChatFrame("{{ messages }}", "none", "");
+  ASSERT_TRUE(frame);
+  EXPECT_EQ(frame->before, "");
+  EXPECT_EQ(frame->after, "");
+  EXPECT_EQ(MakeChatFrame(nullptr, "none", "You plan. ")->before, "You plan. ");
+}
+
 }  // namespace
 }  // namespace kvcommons

@@ -407,7 +407,7 @@ void AddTeamCases(CLI::App* command, kvcommons::TeamCaseOptions& cases, std::str
 }
 
 void AddTeamComparison(CLI::App* command, std::string& chat, std::uint32_t& forced_tokens) {
-  command->add_option("--chat", chat, "chat format: auto (the model's), plain, or its name")
+  command->add_option("--chat", chat, "chat format: auto (the model's), plain, none, or its name")
       ->capture_default_str();
   command->add_option("--max-tokens", forced_tokens, "tokens to compare on")
       ->capture_default_str()
