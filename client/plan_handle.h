@@ -25,7 +25,6 @@ Result<std::unique_ptr<PlanHandle>> MakePlanHandle(std::shared_ptr<Connection> c
 Result<std::unique_ptr<PlanHandle>> TakePlanHandle(std::shared_ptr<Connection> connection,
                                                    std::shared_ptr<const ModelProfile> profile,
                                                    rpc::PlanReply::Reader reply,
-                                                   rpc::Plan::Client plan,
-                                                   std::size_t token_count);
+                                                   rpc::Plan::Client plan, std::size_t token_count);
 
 }  // namespace kvcommons

@@ -243,7 +243,7 @@ prompt = "Q: {{question}}\nSeen: {{echo}}\nAnd: {{silent}}\nWell?"
 TEST_F(TeamTest, InTurnsEveryoneReadsTheNewestAnswer) {
   graph_ = ParseTeamGraph(R"(
 turns = 2
-max_tokens = 5
+max_tokens = 24
 [[agent]]
 name = "solver"
 prompt = "Question: {{question}}\n\nCriticism: {{critic}}\n\nAnswer."
