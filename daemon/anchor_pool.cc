@@ -314,10 +314,11 @@ Result<bool> AnchorPool::Learn(const AnchorLesson& lesson, std::uint64_t limit_b
     const auto put = store_.Put(domain_, items, ack);
     status = put ? Write(next, lesson.reader, before == nullptr) : put.error();
   }
+  const auto held = std::make_shared<const AnchorRows>(std::move(next));
   {
     MutexLock lock(mutex_);
     if (status.ok()) {
-      rows_[key] = std::make_shared<const AnchorRows>(std::move(next));
+      rows_[key] = held;
     } else {
       // All of it: the ledger has this reader's offsets already.
       ledger_.Remove({lesson.slot, lesson.content});
@@ -325,7 +326,7 @@ Result<bool> AnchorPool::Learn(const AnchorLesson& lesson, std::uint64_t limit_b
       bytes_ = ledger_.bytes();
     }
   }
-  if (!status.ok()) Remove(next);
+  if (!status.ok()) Remove(*held);
   static_cast<void>(intent({}));
   if (!status.ok()) return Fail(status);
   return true;

@@ -56,6 +56,7 @@ class AnchorPool {
   static constexpr std::size_t kSlotAnchors = 20;  // V of the paper
 
   AnchorPool(Store& store, const DomainId& domain) : store_(store), domain_(domain) {}
+  ~AnchorPool() = default;
   AnchorPool(const AnchorPool&) = delete;
   AnchorPool& operator=(const AnchorPool&) = delete;
 

@@ -45,6 +45,7 @@ class TeamPool {
   // What an earlier daemon left is found again.
   static std::shared_ptr<TeamPool> Open(Store& store, const DomainId& domain,
                                         std::uint64_t limit_bytes);
+  ~TeamPool() = default;
   TeamPool(const TeamPool&) = delete;
   TeamPool& operator=(const TeamPool&) = delete;
 
