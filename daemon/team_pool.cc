@@ -32,7 +32,10 @@ struct BlockMix {
 };
 
 void MixBlock(const BlockMix& mix, std::byte* to) {
-  const auto& [planes, type, old, counts, values, taught, rows] = mix;
+  const PlaneLayout& planes = mix.planes;
+  const PinnedBlock* const old = mix.old;
+  const ElementType type = mix.type;
+  const std::size_t taught = mix.taught, rows = mix.rows;
   const std::size_t old_rows = old == nullptr ? 0 : old->record().tokens.size();
   const bool keeps_trust = KeepsTrust(planes, type);
   const std::size_t element_bytes = ElementBytes(type);
@@ -67,8 +70,8 @@ void MixBlock(const BlockMix& mix, std::byte* to) {
         continue;
       }
       const std::size_t elements = planes.row_bytes[plane] / element_bytes;
-      const float* const from = &values[(plane * taught + row) * elements];
-      const float share = 1.0F / static_cast<float>(counts[row]);
+      const float* const from = &mix.values[(plane * taught + row) * elements];
+      const float share = 1.0F / static_cast<float>(mix.counts[row]);
       MixIntoMean(type, was, from, elements, share, out);
       if (!keeps_trust) continue;
       const float own = square(from, elements);
@@ -78,7 +81,7 @@ void MixBlock(const BlockMix& mix, std::byte* to) {
       OffsetsToFloats(type, out, elements, mixed.data());
       float mean_square = 0;
       OffsetsToFloats(type, squares, 1, &mean_square);
-      const float trust = TrustInMean(square(mixed.data(), elements), mean_square, counts[row]);
+      const float trust = TrustInMean(square(mixed.data(), elements), mean_square, mix.counts[row]);
       MixIntoMean(type, nullptr, &trust, 1, 1.0F, row_of(1, row) + plane * element_bytes);
     }
   }

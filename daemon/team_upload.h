@@ -30,6 +30,7 @@ struct TeamBase {
 class TeamUpload {
  public:
   TeamUpload(Store& store, const Clock& clock, TeamBase base);
+  ~TeamUpload() = default;
   TeamUpload(const TeamUpload&) = delete;
   TeamUpload& operator=(const TeamUpload&) = delete;
 
