@@ -1,0 +1,149 @@
+// What a team may keep, over the schema: means within the tenant's bound, and anchors.
+
+#include <gtest/gtest.h>
+
+#include <limits>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "daemon/team_testing.h"
+
+namespace kvcommons::testing {
+namespace {
+
+class TeamBoundsTest : public TeamRpcTest {};
+
+TEST_F(TeamBoundsTest, MeansNeverExceedTheTenantsBoundAndTheLeastUsedLeaves) {
+  auto options = daemon_.DefaultOptions();
+  options.config.team_memory_bytes = 2 * 40 * kShape.token_bytes() + 100;
+  daemon_.Restart(std::move(options));
+  TeamWorker worker(loop_.io, daemon_.socket());
+  const auto held = [&] {
+    std::string names;
+    const auto status = worker.Status().getStatus();
+    EXPECT_LE(status.getBytes(), status.getLimitBytes());
+    for (const auto mean : status.getMeans()) names += std::string(mean.getAgent().cStr()) + " ";
+    return names;
+  };
+  const auto teach = [&](const std::string& agent, const Tokens& question) {
+    worker.PutText(question);
+    const auto version = worker.PutTemplate(agent, {kHead, kTail}, {"question"});
+    auto plan = worker.Plan(version.getVersion(), AskOf(question));
+    worker.Commit(plan, PartsOf(question));
+    const auto reply = worker.Deposit(plan);
+    return reply.getSlots().size() == 0 ? std::string(plan.getTeam().getReason().cStr())
+                                        : std::string(reply.getSlots()[0].getOutcome().cStr());
+  };
+  EXPECT_EQ(teach("one", Question(1)), "learned");
+  EXPECT_EQ(teach("one", Question(2)), "learned");
+  EXPECT_EQ(teach("one", Question(3)), "corrected");  // a use
+  EXPECT_EQ(teach("two", Question(1)), "learned");
+  EXPECT_EQ(held(), "one two ");
+  EXPECT_EQ(teach("three", Question(1)), "learned");
+  EXPECT_EQ(held(), "one three ");
+  // What cannot be learned makes nobody leave.
+  worker.PutText(Question(7));
+  const auto version = worker.PutTemplate("four", {kHead, kTail}, {"question"});
+  auto broken = worker.Plan(version.getVersion(), AskOf(Question(7)));
+  worker.Commit(broken, PartsOf(Question(7)), std::numeric_limits<float>::infinity());
+  const auto reply = worker.Deposit(broken);
+  EXPECT_STREQ(reply.getSlots()[0].getOutcome().cStr(), "not_finite");
+  EXPECT_EQ(held(), "one three ");
+  EXPECT_EQ(teach("four", Question(4, 81)), "pool_bound");  // refused
+  EXPECT_EQ(teach("four", Question(5, 90)), "pool_bound");  // not asked for again
+  EXPECT_EQ(held(), "one three ");
+  EXPECT_EQ(teach("four", Question(6, 40)), "learned");
+}
+
+TEST_F(TeamBoundsTest, AnchorsCorrectByNearnessWhereTheGateLetsThem) {
+  TeamWorker worker(loop_.io, daemon_.socket(), "team", 2, true);
+  EXPECT_EQ(Run(worker, Question(1), 2), "few_deposits, learned");
+  EXPECT_EQ(Run(worker, Question(2), 2), "few_deposits, learned");
+  const Tokens third = Question(3);
+  worker.PutText(third);
+  const auto version = worker.PutTemplate("solver", {kHead, kTail}, {"question"});
+  auto ask = AskOf(third);
+  ask.correction = 2;
+  auto plan = worker.Plan(version.getVersion(), ask);
+  ASSERT_EQ(MessageOf(plan), "");
+  EXPECT_STREQ(plan.getTeam().getReason().cStr(), "corrected");
+  EXPECT_EQ(plan.getTeam().getSlots()[0].getDeposits(), 2u);
+  EXPECT_GT(plan.getTeam().getSlots()[0].getEntropyBits(), 0);
+  // All contents have the same offsets, so whatever the weights the sum is right.
+  ExpectRowsAreExact(worker, plan, PartsOf(third), 6 * kUlp16);
+  auto again = worker.Plan(version.getVersion(), ask);
+  EXPECT_EQ(again.getTeam().getEpoch(), plan.getTeam().getEpoch());
+  EXPECT_EQ(worker.Read(again, 30, 2), worker.Read(plan, 30, 2));
+  ask.gamma = 0;
+  EXPECT_STREQ(worker.Plan(version.getVersion(), ask).getTeam().getReason().cStr(), "spread");
+  // Longer than all but one.
+  Run(worker, Question(4, 50), 2);
+  EXPECT_EQ(Run(worker, Question(5, 45), 2), "few_long, learned");
+  EXPECT_EQ(Run(worker, Question(6, 45), 2), "corrected");
+}
+
+TEST_F(TeamBoundsTest, AContentThatComesAgainIsCorrectedByItsOwnAnchorAlone) {
+  TeamWorker worker(loop_.io, daemon_.socket(), "team", 2, true);
+  const Tokens question = Question(1);
+  Run(worker, question, 2);
+  // The prompt's exact rows leave; one anchor would be too few for another content.
+  EXPECT_GT(worker.RemoveBlocks(StorageClass::kExact), 3u);
+  const auto version = worker.PutTemplate("solver", {kHead, kTail}, {"question"});
+  auto ask = AskOf(question);
+  ask.correction = 2;
+  auto plan = worker.Plan(version.getVersion(), ask);
+  EXPECT_STREQ(plan.getTeam().getReason().cStr(), "corrected");
+  EXPECT_EQ(plan.getTeam().getSlots()[0].getDeposits(), 1u);
+  ExpectRowsAreExact(worker, plan, PartsOf(question), 6 * kUlp16);
+  EXPECT_EQ(Run(worker, Question(2), 2), "few_deposits, learned");
+}
+
+TEST_F(TeamBoundsTest, AnchorsSurviveARestartAndAreNoOtherTenants) {
+  daemon_.Restart(WithDisk());
+  std::uint64_t bytes = 0;
+  {
+    TeamWorker worker(loop_.io, daemon_.socket(), "team", 2, true);
+    Run(worker, Question(1), 2);
+    Run(worker, Question(2), 2);
+    const auto status = worker.Status().getStatus();
+    EXPECT_EQ(status.getAnchors(), 2u);
+    bytes = status.getAnchorBytes();
+    EXPECT_EQ(bytes, 2 * 2 * 40 * kShape.token_bytes());
+  }
+  daemon_.Restart(WithDisk());
+  {
+    TeamWorker worker(loop_.io, daemon_.socket(), "team", 2, true);
+    const auto status = worker.Status().getStatus();
+    EXPECT_EQ(status.getAnchorBytes(), bytes);
+    EXPECT_EQ(Run(worker, Question(3), 2), "corrected");
+  }
+  daemon_.uid = 1001;
+  TeamWorker other(loop_.io, daemon_.socket(), "team", 2, true);
+  EXPECT_EQ(Run(other, Question(3), 2), "few_deposits, learned");
+}
+
+TEST_F(TeamBoundsTest, AnchorsAreBoundedByTheSlotAndByTheTenantsBytes) {
+  auto options = daemon_.DefaultOptions();
+  const std::uint64_t one = 40 * kShape.token_bytes();
+  options.config.team_memory_bytes = one + 4 * one + 10;  // a mean, and two anchors of two
+  daemon_.Restart(std::move(options));
+  TeamWorker worker(loop_.io, daemon_.socket(), "team", 64, true);
+  const auto status = [&] { return worker.Status().getStatus(); };
+  for (TokenId i = 1; i <= 4; ++i) {
+    EXPECT_EQ(Run(worker, Question(i)), "few_deposits, learned");
+    EXPECT_LE(status().getBytes(), status().getLimitBytes());
+  }
+  EXPECT_EQ(status().getAnchors(), 2u);
+  EXPECT_EQ(status().getMeans()[0].getDeposits(), 4u);
+}
+
+TEST_F(TeamBoundsTest, ASlotKeepsNoMoreAnchorsThanTwenty) {
+  TeamWorker worker(loop_.io, daemon_.socket(), "team", 64, true);
+  for (TokenId i = 1; i <= 23; ++i) Run(worker, Question(i, 17));
+  const auto status = worker.Status().getStatus();
+  EXPECT_EQ(status.getAnchors(), 20u);
+}
+
+}  // namespace
+}  // namespace kvcommons::testing
