@@ -1,14 +1,13 @@
 #include "client/library.h"
 
-#include <algorithm>
 #include <optional>
 #include <string>
 #include <utility>
 
+#include "client/block_upload.h"
 #include "client/connection.h"
 #include "client/library_handle.h"
 #include "client/plan_handle.h"
-#include "client/staging_batch.h"
 #include "client/wire.h"
 
 namespace kvcommons {
@@ -42,72 +41,15 @@ class WorkHandleImpl final : public WorkHandle {
 
   Result<std::uint32_t> Commit(const BlockWriter& write_block, std::uint32_t loadings_rank,
                                std::uint64_t prepare_us, UploadAck ack) override {
-    const std::uint32_t count = static_cast<std::uint32_t>(
-        (tokens.size() + profile_->block_tokens - 1) / profile_->block_tokens);
-    std::uint32_t next = 0, stored = 0;
-    while (next < count) {
-      auto batch = Stage(write_block, loadings_rank, next, count);
-      if (!batch) return Fail(batch.error());
-      next += static_cast<std::uint32_t>(batch->size());
-      auto sent = Send(*batch, loadings_rank, prepare_us, ack, next == count);
-      if (!sent) return sent;
-      stored += *sent;
-    }
-    return stored;
-  }
-
- private:
-  struct Staged {
-    std::uint32_t index;
-    std::uint64_t offset;
-  };
-
-  // Blocks from `first` on, as many as fit.
-  Result<std::vector<Staged>> Stage(const BlockWriter& write_block, std::uint32_t loadings_rank,
-                                    std::uint32_t first, std::uint32_t count) {
-    auto places = StagingBatch::Begin(*connection_);
-    if (!places) return Fail(places.error());
-    const std::size_t token_bytes = profile_->planes().TokenBytes();
-    std::vector<Staged> batch;
-    for (std::uint32_t i = first; i < count; ++i) {
-      const std::size_t begin = std::size_t{i} * profile_->block_tokens;
-      const std::size_t rows = std::min<std::size_t>(profile_->block_tokens, tokens.size() - begin);
-      const LoadingsLayout loadings{profile_->planes().plane_count(), rows, loadings_rank};
-      const std::size_t bytes = LoadingsLayout::BlockBytes(token_bytes * rows, loadings.Bytes());
-      auto place = places->Take("a block of " + std::to_string(rows) + " tokens", bytes);
-      if (!place) return Fail(place.error());
-      if (!*place) break;
-      KVC_FAIL_IF_ERROR(write_block(static_cast<Position>(begin), static_cast<std::uint32_t>(rows),
-                                    (*place)->data));
-      batch.push_back({i, (*place)->offset_bytes});
-    }
-    return batch;
-  }
-
-  Result<std::uint32_t> Send(const std::vector<Staged>& batch, std::uint32_t loadings_rank,
-                             std::uint64_t prepare_us, UploadAck ack, bool finish) {
-    bool answered = false;
-    const auto stored = connection_->Guarded("commit", [&]() -> Result<std::uint32_t> {
-      auto request = work_.value().commitRequest();
-      auto blocks = request.initBlocks(static_cast<unsigned>(batch.size()));
-      for (unsigned i = 0; i < blocks.size(); ++i) {
-        blocks[i].setIndex(batch[i].index);
-        blocks[i].setOffset(batch[i].offset);
-      }
-      request.setAck(static_cast<std::uint8_t>(ack));
-      request.setFinish(finish);
+    BlockUpload upload{*connection_, *profile_, tokens.size(), loadings_rank, ack};
+    return upload.Commit(work_.value(), write_block, [&](auto& request) {
       request.setPrepareUs(prepare_us);
       request.setLoadingsVersion(loadings_rank == 0 ? 0 : kLoadingsVersion);
       request.setLoadingsRank(loadings_rank);
-      auto response = connection_->Await(request.send());
-      answered = true;
-      if (response.hasError()) return Fail(StatusOf(response.getError()));
-      return response.getStored();
     });
-    if (!answered) connection_->AbandonStaging();
-    return stored;
   }
 
+ private:
   std::shared_ptr<Connection> connection_;
   std::shared_ptr<const ModelProfile> profile_;
   std::optional<rpc::Work::Client> work_;

@@ -1,14 +1,13 @@
 #include "client/team.h"
 
-#include <algorithm>
 #include <cstring>
 #include <map>
 #include <optional>
 #include <utility>
 
+#include "client/block_upload.h"
 #include "client/connection.h"
 #include "client/plan_handle.h"
-#include "client/staging_batch.h"
 #include "client/team_handle.h"
 #include "client/wire.h"
 
@@ -46,66 +45,11 @@ class UploadImpl final : public TeamContentUpload {
   UploadImpl& operator=(const UploadImpl&) = delete;
 
   Result<std::uint32_t> Commit(const RowWriter& write_rows, UploadAck ack) override {
-    const auto count =
-        static_cast<std::uint32_t>((tokens_ + profile_->block_tokens - 1) / profile_->block_tokens);
-    std::uint32_t next = 0, stored = 0;
-    while (next < count) {
-      const auto batch = Stage(write_rows, next, count);
-      if (!batch) return Fail(batch.error());
-      next += static_cast<std::uint32_t>(batch->size());
-      auto sent = Send(*batch, ack, next == count);
-      if (!sent) return sent;
-      stored += *sent;
-    }
-    return stored;
+    BlockUpload upload{*connection_, *profile_, tokens_, 0, ack};
+    return upload.Commit(upload_.value(), write_rows, [](auto&) {});
   }
 
  private:
-  struct Staged {
-    std::uint32_t index;
-    std::uint64_t offset;
-  };
-
-  // Blocks from `first` on, as many as fit.
-  Result<std::vector<Staged>> Stage(const RowWriter& write_rows, std::uint32_t first,
-                                    std::uint32_t count) {
-    auto places = StagingBatch::Begin(*connection_);
-    if (!places) return Fail(places.error());
-    std::vector<Staged> batch;
-    for (std::uint32_t i = first; i < count; ++i) {
-      const std::size_t begin = std::size_t{i} * profile_->block_tokens;
-      const std::size_t rows = std::min<std::size_t>(profile_->block_tokens, tokens_ - begin);
-      auto place = places->Take("a block of " + std::to_string(rows) + " tokens",
-                                profile_->planes().TokenBytes() * rows);
-      if (!place) return Fail(place.error());
-      if (!*place) break;
-      KVC_FAIL_IF_ERROR(write_rows(static_cast<Position>(begin), static_cast<std::uint32_t>(rows),
-                                   (*place)->data));
-      batch.push_back({i, (*place)->offset_bytes});
-    }
-    return batch;
-  }
-
-  Result<std::uint32_t> Send(const std::vector<Staged>& batch, UploadAck ack, bool finish) {
-    bool answered = false;
-    const auto stored = connection_->Guarded("commit", [&]() -> Result<std::uint32_t> {
-      auto request = upload_.value().commitRequest();
-      auto blocks = request.initBlocks(static_cast<unsigned>(batch.size()));
-      for (unsigned i = 0; i < blocks.size(); ++i) {
-        blocks[i].setIndex(batch[i].index);
-        blocks[i].setOffset(batch[i].offset);
-      }
-      request.setAck(static_cast<std::uint8_t>(ack));
-      request.setFinish(finish);
-      auto response = connection_->Await(request.send());
-      answered = true;
-      if (response.hasError()) return Fail(StatusOf(response.getError()));
-      return response.getStored();
-    });
-    if (!answered) connection_->AbandonStaging();
-    return stored;
-  }
-
   std::shared_ptr<Connection> connection_;
   std::shared_ptr<const ModelProfile> profile_;
   std::optional<rpc::TeamUpload::Client> upload_;
