@@ -194,7 +194,6 @@ std::uint64_t AnchorPool::count() const {
 }
 
 std::vector<Store::PutItem> AnchorPool::ItemsOf(const AnchorLesson& lesson, const BlockFill& fill,
-                                                bool is_offsets,
                                                 std::vector<BlockKey>* keys) const {
   const OpenedModel& model = *lesson.model;
   const std::size_t block_tokens = model.profile.block_tokens;
@@ -211,7 +210,7 @@ std::vector<Store::PutItem> AnchorPool::ItemsOf(const AnchorLesson& lesson, cons
     record.domain = domain_;
     record.storage_class = StorageClass::kTeam;
     record.origin = static_cast<Position>(begin);
-    record.planes = is_offsets ? OffsetPlanes(model.profile) : model.planes;
+    record.planes = model.planes;
     record.producer_uid = model.tenant.uid;
     item.fill = [&fill, index = static_cast<std::uint32_t>(items.size()),
                  rows = static_cast<std::uint32_t>(end - begin)](std::byte* destination) {
@@ -274,7 +273,7 @@ Result<bool> AnchorPool::Learn(const AnchorLesson& lesson, std::uint64_t limit_b
                      .tokens = static_cast<std::uint32_t>(lesson.tokens.size()),
                      .reader = lesson.reader,
                      .base_bytes = model.planes.BlockBytes(lesson.tokens.size()),
-                     .offset_bytes = OffsetPlanes(model.profile).BlockBytes(lesson.tokens.size())});
+                     .offset_bytes = model.planes.BlockBytes(lesson.tokens.size())});
     if (!outcome) return Fail(outcome.error());
     if (outcome->change == AnchorLedger::Change::kNone) return false;
     Take(outcome->evicted, &gone);
@@ -290,10 +289,9 @@ Result<bool> AnchorPool::Learn(const AnchorLesson& lesson, std::uint64_t limit_b
     next.content = lesson.content;
     next.tokens = static_cast<std::uint32_t>(lesson.tokens.size());
   }
-  std::vector<Store::PutItem> items =
-      ItemsOf(lesson, lesson.offsets, true, &next.offsets[lesson.reader]);
+  std::vector<Store::PutItem> items = ItemsOf(lesson, lesson.offsets, &next.offsets[lesson.reader]);
   if (before == nullptr) {
-    for (Store::PutItem& item : ItemsOf(lesson, lesson.base, false, &next.base)) {
+    for (Store::PutItem& item : ItemsOf(lesson, lesson.base, &next.base)) {
       items.push_back(std::move(item));
     }
     MutexLock lock(mutex_);

@@ -88,7 +88,7 @@ class AnchorPool {
   using Key = std::pair<SlotKey, ContentKey>;
 
   std::vector<Store::PutItem> ItemsOf(const AnchorLesson& lesson, const BlockFill& fill,
-                                      bool is_offsets, std::vector<BlockKey>* keys) const;
+                                      std::vector<BlockKey>* keys) const;
   void Take(const std::vector<AnchorKey>& evicted, std::vector<AnchorPtr>* gone) REQUIRES(mutex_);
   Status Write(const AnchorRows& rows, const ReaderKey& reader, bool with_base);
   void Remove(const AnchorRows& rows);

@@ -73,7 +73,9 @@ TEST_F(TeamContentsTest, TextsBehindAnotherLeadInHaveRowsAndMeansOfTheirOwn) {
   auto open = worker.model().openTeamRequest();
   open.setName("team");
   const Tokens other_lead_in = Text(6, 710);
-  TeamWorker::WriteTokens(other_lead_in, open.initOptions().initLeadIn(6));
+  auto options = open.initOptions();
+  TeamWorker::WriteTokens(other_lead_in, options.initLeadIn(6));
+  options.setLeastDeposits(2);
   rpc::Team::Client other = open.send().wait(worker.wait()).getTeam();
   auto ask = other.putTextRequest();
   TeamWorker::WriteTokens(Question(1), ask.initTokens(40));

@@ -48,16 +48,6 @@ bool MeanSnapshot::HasLearned(const ContentKey& content) const {
   return std::find(learned.begin(), learned.end(), content) != learned.end();
 }
 
-PlaneLayout OffsetPlanes(const ModelProfile& profile) {
-  PlaneLayout planes = profile.planes();
-  const std::size_t wide = ElementBytes(OffsetTypeOf(profile.element_type));
-  const std::size_t narrow = ElementBytes(profile.element_type);
-  for (std::uint32_t& bytes : planes.row_bytes) {
-    bytes = static_cast<std::uint32_t>(bytes / narrow * wide);
-  }
-  return planes;
-}
-
 bool KeepsTrust(const PlaneLayout& planes, ElementType type) {
   return planes.plane_count() >= 2 &&
          planes.plane_count() * ElementBytes(type) <= planes.row_bytes[0];

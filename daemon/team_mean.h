@@ -55,13 +55,12 @@ struct MeanSnapshot {
 };
 using MeanPtr = std::shared_ptr<const MeanSnapshot>;
 
-// Offsets are differences of values that nearly cancel: what bf16 leaves of them is nothing.
+// Offsets are differences of values that nearly cancel: what bf16 leaves of them is nothing. As
+// wide as the model's own, so that their blocks have its planes.
 constexpr ElementType OffsetTypeOf(ElementType type) {
   return type == ElementType::kFp32 ? ElementType::kFp32 : ElementType::kFp16;
 }
 
-// Planes of offsets as a block has them: of the model's shape, in their own type.
-PlaneLayout OffsetPlanes(const ModelProfile& profile);
 // A key that nobody had: a snapshot's blocks are never those of another, whatever was learned.
 BlockKey FreshTeamKey(const ChainHasher& hasher);
 

@@ -235,7 +235,8 @@ void TeamPool::CarryOutIntent() {
 }
 
 Result<std::vector<Store::PutItem>> TeamPool::Mix(const TeamLesson& lesson, const MeanPtr& before,
-                                                  const PlaneLayout& planes, MeanSnapshot& next) {
+                                                  MeanSnapshot& next) {
+  const PlaneLayout& planes = lesson.model->planes;
   const OpenedModel& model = *lesson.model;
   const ElementType type = OffsetTypeOf(model.profile.element_type);
   const std::uint32_t block_tokens = model.profile.block_tokens;
@@ -313,11 +314,10 @@ Result<TeamPool::Learned> TeamPool::Learn(const TeamLesson& lesson) {
   next.learned.push_back(lesson.content);
   if (next.learned.size() > MeanSnapshot::kMaxLearned) next.learned.erase(next.learned.begin());
   next.blocks.resize((next.rows() + next.block_tokens - 1) / next.block_tokens);
-  next.bytes = OffsetPlanes(model.profile).BlockBytes(next.rows());
+  next.bytes = model.planes.BlockBytes(next.rows());
 
   KVC_FAIL_IF_ERROR(CheckBytes(next));
-  const PlaneLayout planes = OffsetPlanes(model.profile);  // lives as long as the items
-  const auto items = Mix(lesson, before, planes, next);
+  const auto items = Mix(lesson, before, next);
   if (!items) return Fail(items.error());
   // Only what is sure to be learned makes others leave.
   const std::vector<MeanPtr> gone = MakeRoom(next);

@@ -103,7 +103,7 @@ class TeamPool {
   std::vector<MeanPtr> MakeRoom(const MeanSnapshot& next) EXCLUDES(mutex_);
   // Rows of the next snapshot, in blocks for the store.
   Result<std::vector<Store::PutItem>> Mix(const TeamLesson& lesson, const MeanPtr& before,
-                                          const PlaneLayout& planes, MeanSnapshot& next);
+                                          MeanSnapshot& next);
   void RemoveBlocks(const std::vector<BlockKey>& keys);
   // Keys that a kill may leave without a record: what is to be stored, and what it replaces. Load
   // removes those that no record names.
