@@ -469,14 +469,22 @@ void AddBenchTeam(Program& program, CLI::App& bench) {
   command
       ->add_option(
           "--modes", team->modes,
-          "dense, exact, rotate, mean+seg, trust+seg, C+seg, C; +b4 behind all but the first two: "
-          "the first 4 rows of every content are computed")
+          "dense, exact, rotate, mean+seg, trust+seg, C+seg; turn, mean, trust, C, R: the text "
+          "between contents is not computed; +b4 behind all but the first two: the first 4 rows of "
+          "every content are computed")
       ->delimiter(',')
       ->capture_default_str();
   AddTeamComparison(command, team->chat, team->forced_tokens);
   command->add_option("--gamma", team->gamma, "of the gate, which is asked and decides nothing yet")
       ->capture_default_str()
       ->check(CLI::Range(0.0, 1.0));
+  command
+      ->add_option("--control", team->control_path,
+                   "other weights of the same model, dense, beside the modes: how far modes differ "
+                   "means little without it")
+      ->type_name("FILE");
+  command->add_flag("--first-reader", team->first_reader,
+                    "a field's own rows are those of the first agent that reads it");
   command
       ->add_option("--pool-bytes", team->pool_bytes, "bound of all anchors; means are not counted")
       ->capture_default_str()

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <map>
+#include <memory>
 #include <nlohmann/json.hpp>
 
 #include "agents/team/team_cases.h"
@@ -49,6 +50,25 @@ Status Measure(const CommonOptions& options, const TeamBenchOptions& team, Measu
   without_costs.measure_costs = false;
   const auto engine = Engine::Open(without_costs);
   if (!engine) return engine.error();
+  std::unique_ptr<Engine> control;
+  if (!team.control_path.empty()) {
+    EngineOptions other = without_costs;
+    other.model_path = team.control_path;
+    // A matrix library beside llama.cpp takes 32 rows or more, and computes them as if the weights
+    // were not quantized: there would be no noise to see.
+    other.ubatch_tokens = 31;
+    auto opened = Engine::Open(other);
+    if (!opened) return opened.error();
+    control = std::move(*opened);
+    if (control->vocabulary_size() != (*engine)->vocabulary_size()) {
+      return InvalidArgument("--control has " + std::to_string(control->vocabulary_size()) +
+                             " tokens in its vocabulary; --model has " +
+                             std::to_string((*engine)->vocabulary_size()) +
+                             ": give other weights of the same model");
+    }
+    compare.control = control.get();
+  }
+  compare.first_reader = team.first_reader;
   TeamMemoryOptions memory;
   memory.anchors.bytes = team.pool_bytes;
   memory.gate.gamma = team.gamma;

@@ -22,7 +22,9 @@ struct TeamBenchOptions {
   std::uint32_t forced_tokens = 32;
   std::uint64_t pool_bytes = std::uint64_t{4} << 30;  // of anchors
   double gamma = 0.3;
-  std::uint64_t seed = 1;  // of intervals
+  std::uint64_t seed = 1;     // of intervals
+  std::string control_path;   // weights of the same model, dense, beside the modes; empty: none
+  bool first_reader = false;  // as in TeamCompareOptions
 };
 // Exit code as in commands.h.
 int RunTeamBench(const CommonOptions& options, const TeamBenchOptions& team);

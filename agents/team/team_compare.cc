@@ -4,7 +4,6 @@
 
 #include "agents/engine/elapsed.h"
 #include "agents/engine/fidelity.h"
-#include "agents/engine/teacher_force.h"
 #include "base/clock.h"
 
 namespace kvcommons {
@@ -22,10 +21,10 @@ Json SlotJson(const std::string& slot, const TeamContent& content, const SlotSta
           {"gate_ms", state.gate_ms}};
 }
 
-Json ModeJson(const TeamMode& mode, const TeamCall& call, const LogitRows& dense,
+Json ModeJson(const std::string& mode, const TeamCall& call, const LogitRows& dense,
               const LogitRows& logits) {
   const Fidelity fidelity = Compare(dense, logits);
-  return {{"mode", mode.name},
+  return {{"mode", mode},
           {"kl", fidelity.kl_mean},
           {"kl_first", KlDivergence(dense.front(), logits.front())},
           {"top1", fidelity.top1_agreement},
@@ -51,6 +50,30 @@ Status TeamCompare::CheckGraph(const TeamGraph& graph) {
                        ": modes are compared in graphs without turns" + other);
   }
   return Status();
+}
+
+Result<std::string> TeamCompare::AnswerOf(Engine& engine, std::span<const TokenId> prompt,
+                                          std::span<const TokenId> dense, const LogitRows& logits,
+                                          std::uint32_t max_tokens) {
+  std::vector<TokenId> tokens(prompt.begin(), prompt.end());
+  const auto said = [&] { return static_cast<std::uint32_t>(tokens.size() - prompt.size()); };
+  // Only what it says behind the first difference has to be generated.
+  for (std::size_t i = 0; i < logits.size(); ++i) {
+    const auto best = static_cast<TokenId>(std::max_element(logits[i].begin(), logits[i].end()) -
+                                           logits[i].begin());
+    if (best != dense[i] && engine.EndsGeneration(best)) {
+      return engine.Detokenize(std::span(tokens).subspan(prompt.size()));
+    }
+    tokens.push_back(best);
+    if (best != dense[i]) break;
+  }
+  if (said() < max_tokens && tokens.size() < engine.context_tokens()) {
+    KVC_FAIL_IF_ERROR(engine.RunRest(tokens));
+    const auto rest = engine.Generate(max_tokens - said());
+    if (!rest) return Fail(rest.error());
+    tokens.insert(tokens.end(), rest->begin(), rest->end());
+  }
+  return engine.Detokenize(std::span(tokens).subspan(prompt.size()));
 }
 
 Result<Json> TeamCompare::RunAgent(std::size_t index,
@@ -84,8 +107,15 @@ Result<Json> TeamCompare::RunAgent(std::size_t index,
                  {"answer_tokens", answer->size()},
                  {"ttft_dense_ms", call->ttft_ms}};
   if (const auto text = engine_.Detokenize(*answer)) report["answer"] = *text;
+  bool is_first_reader = false;
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    if (!inputs[i]->base.block.empty() || inputs[i]->base.rows == 0) continue;
+    is_first_reader = true;
+    inputs[i] = contents[agent.slots[i]] =
+        session_.FromRows(*rows, call->layout.slots[i].content_begin, inputs[i]->tokens);
+  }
 
-  if (measured && !answer->empty()) {
+  if (measured && !answer->empty() && !is_first_reader) {
     std::vector<TokenId> forced = *answer;
     forced.resize(std::min<std::size_t>(forced.size(), options_.forced_tokens));
     const auto expected = TeacherForce(engine_, call->prompt, forced);
@@ -97,15 +127,34 @@ Result<Json> TeamCompare::RunAgent(std::size_t index,
       report["slots"].push_back(SlotJson(agent.slots[i], *inputs[i], state));
     }
     report["modes"] = Json::array();
+    const bool is_last = index + 1 == graph_.agents.size();
+    const auto add = [&](const std::string& mode, const TeamCall& made, Engine& engine) -> Status {
+      const auto logits = TeacherForce(engine, call->prompt, forced);
+      if (!logits) return logits.error();
+      Json one = ModeJson(mode, made, *expected, *logits);
+      if (is_last) {
+        const auto said = AnswerOf(engine, call->prompt, *answer, *logits, agent.max_tokens);
+        if (!said) return said.error();
+        one["answer"] = *said;
+      }
+      report["modes"].push_back(std::move(one));
+      return Status();
+    };
     for (const TeamMode& mode : options_.modes) {
       const TeamMode exact{.name = "exact"};
       engine_.Clear();
       const auto made =
           session_.Prepare(index, inputs, mode.reuses && agent.exact_only ? exact : mode);
       if (!made) return Fail(made.error());
-      const auto logits = TeacherForce(engine_, made->prompt, forced);
-      if (!logits) return Fail(logits.error());
-      report["modes"].push_back(ModeJson(mode, *made, *expected, *logits));
+      KVC_FAIL_IF_ERROR(add(mode.name, *made, engine_));
+    }
+    if (options_.control != nullptr) {
+      Engine& control = *options_.control;
+      control.Clear();
+      KVC_FAIL_IF_ERROR(control.RunRest(call->prompt));
+      TeamCall whole;
+      whole.charged = 1;
+      KVC_FAIL_IF_ERROR(add("control", whole, control));
     }
   }
   // Nobody would use what an agent that is never approximated teaches.
@@ -136,6 +185,10 @@ Result<Json> TeamCompare::Run(const std::string& id,
     }
     const auto tokens = engine_.Tokenize(found->second, false);
     if (!tokens) return named(name, tokens.error());
+    if (options_.first_reader && !tokens->empty()) {
+      contents[field] = session_.Unread(*tokens);
+      continue;
+    }
     const std::int64_t start_ns = clock.NowNs();
     auto content = session_.FromText(*tokens);
     if (!content) return named(name + ": '" + field + "'", content.error());

@@ -89,6 +89,47 @@ TEST_F(TeamCompareTest, AnAnswerThatFillsTheContextIsTheNextAgentsProblemAndSaid
   EXPECT_TRUE(compare_->Run("q", {{"question", "What is red?"}}, true));
 }
 
+TEST_F(TeamCompareTest, TheLastAgentsAnswerIsWhatAModeGoesOnToSay) {
+  TeamCompareOptions options;
+  for (const char* mode : {"exact", "rotate"}) options.modes.push_back(*ParseTeamMode(mode));
+  options.forced_tokens = 2;  // of four: the rest is generated
+  options.control = engine_.get();
+  graph_.agents[0].max_tokens = 6;
+  graph_.agents[1].exact_only = false;
+  TeamCompare compare(*engine_, graph_, *session_, options);
+  const auto line = compare.Run("q", {{"question", "What is the capital of France?"}}, true);
+  ASSERT_TRUE(line) << line.error().ToString();
+  const Json& solver = (*line)["agents"][0];
+  const Json& judge = (*line)["agents"][1];
+  ASSERT_EQ(judge["modes"].size(), 3u);
+  EXPECT_FALSE(solver["modes"][0].contains("answer"));
+  const Json& control = judge["modes"][2];
+  EXPECT_EQ(control["mode"], "control");
+  EXPECT_LT(control["kl"], 5e-3);  // this engine itself
+  EXPECT_EQ(control["answer"], judge["answer"]);
+  EXPECT_EQ(judge["modes"][0]["answer"], judge["answer"]);
+  EXPECT_NE(judge["modes"][1]["answer"], "");
+}
+
+TEST_F(TeamCompareTest, AFieldsRowsCanBeThoseOfItsFirstReaderWhoIsDenseThen) {
+  TeamCompareOptions options;
+  options.modes.push_back(*ParseTeamMode("rotate"));
+  options.forced_tokens = 4;
+  options.first_reader = true;
+  graph_.agents[0].max_tokens = 6;
+  graph_.agents[1].exact_only = false;
+  TeamCompare compare(*engine_, graph_, *session_, options);
+  const auto line = compare.Run("q", {{"question", "What is the capital of France?"}}, true);
+  ASSERT_TRUE(line) << line.error().ToString();
+  EXPECT_FALSE((*line)["agents"][0].contains("modes"));
+  EXPECT_EQ((*line)["agents"][0]["base_ms"], 0);
+  ASSERT_EQ((*line)["agents"][1]["modes"].size(), 1u);
+  // Rows that stand at another place would be far off.
+  EXPECT_LT((*line)["agents"][1]["modes"][0]["kl"], 0.5);
+  EXPECT_EQ(compare.Run("q", {{"question", ""}}, true).error().message(),
+            "case 'q': 'question': the content is empty; it needs a token");
+}
+
 TEST(TeamCompareGraphs, ThoseWithToolsOrTurnsAreRefusedByName) {
   const auto graph =
       ParseTeamGraph(std::string("allow_tools = true\n[[tool]]\nname = 't'\ncommand = ['cat']\n") +

@@ -23,6 +23,10 @@ const std::byte* Bytes(const T* values) {
 constexpr bool IsKey(std::size_t plane) { return plane % 2 == 0; }
 constexpr bool IsFirstLayer(std::size_t plane) { return plane < 2; }
 
+constexpr bool IsMean(SlotCorrection correction) {
+  return correction == SlotCorrection::kMean || correction == SlotCorrection::kTrustedMean;
+}
+
 bool AreFinite(const std::vector<float>& values) {
   return std::all_of(values.begin(), values.end(), [](float v) { return std::isfinite(v); });
 }
@@ -48,19 +52,21 @@ SlotKey TeamMemory::KeyOf(const std::string& slot) const {
   return key;
 }
 
-const MeanOffsets* TeamMemory::MeanOf(const TeamTemplate& shape, std::size_t slot) const {
-  const auto found = means_.find({shape.reader, shape.slots[slot]});
-  return found == means_.end() ? nullptr : &found->second;
+const MeanOffsets* TeamMemory::MeanOf(const TeamTemplate& shape, std::size_t slot,
+                                      bool of_text) const {
+  const auto& means = of_text ? text_means_ : means_;
+  const auto found = means.find({shape.reader, shape.slots[slot]});
+  return found == means.end() ? nullptr : &found->second;
 }
 
 TeamMemory::Anchors TeamMemory::AnchorsFor(const TeamTemplate& shape, std::size_t slot,
-                                           const TeamContent& content) const {
+                                           const TeamContent& content, bool published) const {
   const SlotKey key = KeyOf(shape.slots[slot]);
   Anchors found;
   for (const std::size_t i : ledger_.Eligible(key, content.base.rows, shape.reader)) {
     const ContentKey& anchor = (*ledger_.Find(key))[i].content;
     found.push_back(&anchors_.at({key, anchor}));
-    if (anchor == content.key) return {found.back()};
+    if (anchor == content.key && !published) return {found.back()};
   }
   if (found.size() < kMinAnchors) found.clear();
   return found;
@@ -130,8 +136,8 @@ std::vector<float> TeamMemory::Offsets(const TeamRows& dense, const TeamRows& ba
   return offsets;
 }
 
-TeamRows TeamMemory::LocalRows(const TeamRows& base) const {
-  return {base.rows, 0, Corrected(base, 0, -base.origin, 0, {}).block};
+TeamRows TeamMemory::RowsAt(const TeamRows& base, Position origin) const {
+  return {base.rows, origin, Corrected(base, 0, origin - base.origin, 0, {}).block};
 }
 
 CorrectedRows TeamMemory::Corrected(const TeamRows& base, Position begin, Position shift,
@@ -175,33 +181,49 @@ CorrectedRows TeamMemory::Corrected(const TeamRows& base, Position begin, Positi
 }
 
 void TeamMemory::PointAt(const Anchors& anchors, const ReaderKey& reader, bool of_text,
-                         std::size_t rows, Weighted* weighted) const {
+                         std::size_t rows, bool published, Weighted* weighted) const {
+  KeyRowFormat in_floats = format_;
+  in_floats.type = ElementType::kFp32;
   weighted->offsets.resize(planes_.plane_count());
-  for (std::size_t plane = 0; plane < planes_.plane_count(); ++plane) {
-    for (const AnchorRows* anchor : anchors) {
-      const auto& offsets = of_text ? anchor->text_offsets : anchor->offsets;
-      const std::size_t plane_rows = of_text ? rows : anchor->local.rows;
-      weighted->offsets[plane].push_back(offsets.at(reader).data() +
-                                         plane * plane_rows * row_elements());
+  for (const AnchorRows* anchor : anchors) {
+    const auto& offsets = (of_text ? anchor->text_offsets : anchor->offsets).at(reader);
+    const std::size_t plane_rows = of_text ? rows : anchor->local.rows;
+    const float* from = offsets.data();
+    if (published) {
+      const RotationTable there(profile_.omega,
+                                (of_text ? anchor->text_stood : anchor->stood).at(reader));
+      std::vector<float>& turned = weighted->turned.emplace_back(offsets);
+      for (std::size_t plane = 0; plane < planes_.plane_count(); plane += 2) {
+        const std::size_t at = plane * plane_rows * row_elements();
+        RotateRows(in_floats, there, Bytes(offsets.data() + at),
+                   reinterpret_cast<std::byte*>(turned.data() + at), plane_rows,
+                   in_floats.row_bytes());
+      }
+      from = turned.data();
+    }
+    for (std::size_t plane = 0; plane < planes_.plane_count(); ++plane) {
+      weighted->offsets[plane].push_back(from + plane * plane_rows * row_elements());
     }
   }
 }
 
 TeamMemory::Weighted TeamMemory::WeighRows(const TeamContent& content, const TeamTemplate& shape,
-                                           const Anchors& anchors) const {
+                                           const Anchors& anchors,
+                                           std::optional<Position> published_at) const {
   const std::uint32_t tokens = content.base.rows;
-  const TeamRows own = LocalRows(content.base);
+  const TeamRows own = RowsAt(content.base, published_at.value_or(0));
   std::vector<double> key_sums(anchors.size() * tokens), value_sums(key_sums.size());
-  for (std::size_t plane = 0; plane < planes_.plane_count(); ++plane) {
-    for (std::size_t i = 0; i < anchors.size(); ++i) {
-      const TeamRows& other = anchors[i]->local;
+  for (std::size_t i = 0; i < anchors.size(); ++i) {
+    const TeamRows other =
+        RowsAt(anchors[i]->local, published_at ? anchors[i]->stood_last : Position{0});
+    for (std::size_t plane = 0; plane < planes_.plane_count(); ++plane) {
       AddRowDistances(format_.type, own.block.data() + planes_.PlaneOffset(plane, tokens),
                       other.block.data() + planes_.PlaneOffset(plane, other.rows), tokens,
                       row_elements(), &(IsKey(plane) ? key_sums : value_sums)[i * tokens]);
     }
   }
   Weighted weighted;
-  PointAt(anchors, shape.reader, false, tokens, &weighted);
+  PointAt(anchors, shape.reader, false, tokens, published_at.has_value(), &weighted);
   const std::size_t all = profile_.layer_count * row_elements();
   weighted.key_weights = RowWeights(key_sums, anchors.size(), all);
   weighted.value_weights = RowWeights(value_sums, anchors.size(), all);
@@ -209,16 +231,19 @@ TeamMemory::Weighted TeamMemory::WeighRows(const TeamContent& content, const Tea
 }
 
 TeamMemory::Weighted TeamMemory::WeighText(const TeamContent& content, const TeamTemplate& shape,
-                                           std::size_t slot, const Anchors& anchors) const {
+                                           std::size_t slot, const Anchors& anchors,
+                                           std::optional<Position> published_at) const {
   const std::uint32_t tokens = content.base.rows;
-  const TeamRows own = LocalRows(content.base);
+  const TeamRows own = RowsAt(content.base, published_at.value_or(0));
   Weighted weighted;
   for (std::size_t plane = 0; plane < planes_.plane_count(); ++plane) {
     std::vector<double> sums(anchors.size() * row_elements());
     for (std::size_t i = 0; i < anchors.size(); ++i) {
-      const TeamRows& other = anchors[i]->local;
+      const AnchorRows& anchor = *anchors[i];
+      const TeamRows& other = anchor.local;
       const std::uint32_t first = other.rows - tokens;  // its last rows
-      const RotationTable shift(profile_.omega, -std::int64_t{first});
+      const RotationTable shift(profile_.omega,
+                                published_at ? anchor.stood_last : -std::int64_t{first});
       AddElementDistances(
           format_, IsKey(plane) ? &shift : nullptr,
           own.block.data() + planes_.PlaneOffset(plane, tokens),
@@ -227,7 +252,22 @@ TeamMemory::Weighted TeamMemory::WeighText(const TeamContent& content, const Tea
     }
     weighted.plane_weights.push_back(ElementWeights(sums, anchors.size()));
   }
-  PointAt(anchors, shape.reader, true, text_.at(shape.reader)[slot].rows, &weighted);
+  PointAt(anchors, shape.reader, true, text_.at(shape.reader)[slot].rows, published_at.has_value(),
+          &weighted);
+  return weighted;
+}
+
+TeamMemory::Weighted TeamMemory::WeighMean(const MeanOffsets& mean, std::uint32_t rows,
+                                           bool trusted) const {
+  Weighted weighted;
+  for (std::size_t plane = 0; plane < planes_.plane_count(); ++plane) {
+    weighted.offsets.push_back({mean.plane(plane).data()});
+    if (!trusted) continue;
+    std::vector<float>& weights = weighted.row_weights.emplace_back();
+    for (std::uint32_t row = 0; row < rows; ++row) weights.push_back(mean.Trust(plane, row));
+  }
+  weighted.key_weights.assign(rows, 1.0F);
+  weighted.value_weights = weighted.key_weights;
   return weighted;
 }
 
@@ -236,38 +276,41 @@ CorrectedRows TeamMemory::SlotRows(const TeamTemplate& shape, std::size_t slot,
                                    SlotCorrection correction) const {
   Weighted weighted;
   std::uint32_t corrected = content.base.rows;
-  if (correction == SlotCorrection::kMean || correction == SlotCorrection::kTrustedMean) {
+  const bool published = correction == SlotCorrection::kPublishedAnchors;
+  if (IsMean(correction)) {
     corrected = StateOf(shape, slot, content, false).mean_rows;
     if (corrected > 0) {
-      const MeanOffsets* const mean = MeanOf(shape, slot);
-      for (std::size_t plane = 0; plane < planes_.plane_count(); ++plane) {
-        weighted.offsets.push_back({mean->plane(plane).data()});
-      }
-      weighted.key_weights.assign(corrected, 1.0F);
-      weighted.value_weights = weighted.key_weights;
-      for (std::size_t plane = 0;
-           correction == SlotCorrection::kTrustedMean && plane < planes_.plane_count(); ++plane) {
-        std::vector<float>& weights = weighted.row_weights.emplace_back();
-        for (std::uint32_t row = 0; row < corrected; ++row) {
-          weights.push_back(mean->Trust(plane, row));
-        }
-      }
+      weighted =
+          WeighMean(*MeanOf(shape, slot), corrected, correction == SlotCorrection::kTrustedMean);
     }
+  } else if (correction != SlotCorrection::kNone && content.base.rows > 0) {
+    const Anchors anchors = AnchorsFor(shape, slot, content, published);
+    const auto at = published ? std::optional(placed.content_begin) : std::nullopt;
+    if (!anchors.empty()) weighted = WeighRows(content, shape, anchors, at);
   }
-  if (correction == SlotCorrection::kAnchors && content.base.rows > 0) {
-    const Anchors anchors = AnchorsFor(shape, slot, content);
-    if (!anchors.empty()) weighted = WeighRows(content, shape, anchors);
-  }
-  return Corrected(content.base, placed.content_begin, placed.content_shift, corrected, weighted);
+  // Profile R adds offsets as they were measured, wherever the content stands now.
+  return Corrected(content.base, published ? 0 : placed.content_begin, placed.content_shift,
+                   corrected, weighted);
 }
 
 CorrectedRows TeamMemory::TextRows(const TeamTemplate& shape, std::size_t slot,
-                                   const TeamContent& content, const SlotPlacement& placed) const {
+                                   const TeamContent& content, const SlotPlacement& placed,
+                                   SlotCorrection correction) const {
   const TeamRows& base = text_.at(shape.reader)[slot];
-  const Anchors anchors = AnchorsFor(shape, slot, content);
   Weighted weighted;
-  if (!anchors.empty()) weighted = WeighText(content, shape, slot, anchors);
-  return Corrected(base, placed.segment_begin, placed.segment_shift, base.rows, weighted);
+  const bool published = correction == SlotCorrection::kPublishedAnchors;
+  if (IsMean(correction)) {
+    const MeanOffsets* const mean = MeanOf(shape, slot, true);
+    if (mean != nullptr && mean->CoveredRows(options_.least_deposits) == base.rows) {
+      weighted = WeighMean(*mean, base.rows, correction == SlotCorrection::kTrustedMean);
+    }
+  } else if (correction != SlotCorrection::kNone) {
+    const Anchors anchors = AnchorsFor(shape, slot, content, published);
+    const auto at = published ? std::optional(placed.content_begin) : std::nullopt;
+    if (!anchors.empty()) weighted = WeighText(content, shape, slot, anchors, at);
+  }
+  return Corrected(base, published ? 0 : placed.segment_begin, placed.segment_shift, base.rows,
+                   weighted);
 }
 
 Status TeamMemory::Deposit(const TeamTemplate& shape, std::size_t slot,
@@ -287,8 +330,9 @@ Status TeamMemory::Deposit(const TeamTemplate& shape, std::size_t slot,
   if (learned_.emplace(shape.reader, shape.slots[slot], content->key).second) {
     const std::vector<std::uint32_t> per_plane(planes_.plane_count(),
                                                static_cast<std::uint32_t>(row_elements()));
-    means_.try_emplace({shape.reader, shape.slots[slot]}, MeanOffsets(per_plane))
-        .first->second.Add(offsets, dense.rows);
+    const std::pair of_slot(shape.reader, shape.slots[slot]);
+    means_.try_emplace(of_slot, per_plane).first->second.Add(offsets, dense.rows);
+    text_means_.try_emplace(of_slot, per_plane).first->second.Add(text_offsets, dense_text.rows);
   }
   const auto outcome =
       ledger_.Put({.key = key,
@@ -302,8 +346,11 @@ Status TeamMemory::Deposit(const TeamTemplate& shape, std::size_t slot,
   AnchorRows& anchor = anchors_[{key.slot, key.content}];
   if (outcome->change == AnchorLedger::Change::kInserted) {
     anchor.content = content;
-    anchor.local = LocalRows(content->base);
+    anchor.local = RowsAt(content->base, 0);
   }
+  anchor.stood_last = dense.origin;
+  anchor.stood[shape.reader] = dense.origin;
+  anchor.text_stood[shape.reader] = dense_text.origin;
   anchor.offsets[shape.reader] = std::move(offsets);
   anchor.text_offsets[shape.reader] = std::move(text_offsets);
   return Status();
@@ -311,7 +358,9 @@ Status TeamMemory::Deposit(const TeamTemplate& shape, std::size_t slot,
 
 std::uint64_t TeamMemory::mean_bytes() const {
   std::uint64_t bytes = 0;
-  for (const auto& [key, mean] : means_) bytes += mean.bytes();
+  for (const auto* means : {&means_, &text_means_}) {
+    for (const auto& [key, mean] : *means) bytes += mean.bytes();
+  }
   return bytes;
 }
 

@@ -81,9 +81,9 @@ class TeamMemory {
   // its own anchor alone; others by kMinAnchors or more.
   CorrectedRows SlotRows(const TeamTemplate& shape, std::size_t slot, const TeamContent& content,
                          const SlotPlacement& placed, SlotCorrection correction) const;
-  // Likewise the text behind it, by anchors. REQUIRES: PutText().
+  // Likewise the text behind it. REQUIRES: PutText().
   CorrectedRows TextRows(const TeamTemplate& shape, std::size_t slot, const TeamContent& content,
-                         const SlotPlacement& placed) const;
+                         const SlotPlacement& placed, SlotCorrection correction) const;
 
   // What a full prefill gave: rows at their own positions, of the content and of the text behind.
   // The first deposit of a content for a reader is learned from. kInvalidArgument: rows that are no
@@ -103,6 +103,10 @@ class TeamMemory {
     TeamRows local;  // the content's, at position 0: so that no anchor is turned when it is used
     // By reader: [plane][row][element], local.
     std::map<ReaderKey, std::vector<float>> offsets, text_offsets;
+    // What profile R goes by: where the content stood for who deposited last, and where both stood
+    // for each reader.
+    Position stood_last = 0;
+    std::map<ReaderKey, Position> stood, text_stood;
   };
   // What is added to a plane's rows: anchors' offsets, [row][element] each, and their weights.
   struct Weighted {
@@ -110,31 +114,40 @@ class TeamMemory {
     std::vector<float> key_weights, value_weights;   // [anchor][row]
     std::vector<std::vector<float>> row_weights;     // or [plane][row], of one mean
     std::vector<std::vector<float>> plane_weights;   // or [plane][anchor][element]
+    std::vector<std::vector<float>> turned;  // what `offsets` point into where they were made here
   };
   using Anchors = std::vector<const AnchorRows*>;
 
   SlotKey KeyOf(const std::string& slot) const;
   std::size_t row_elements() const { return std::size_t{format_.head_count} * format_.head_dim; }
-  const MeanOffsets* MeanOf(const TeamTemplate& shape, std::size_t slot) const;
-  Anchors AnchorsFor(const TeamTemplate& shape, std::size_t slot, const TeamContent& content) const;
+  // Null: nothing was learned. `of_text`: of the text behind the slot.
+  const MeanOffsets* MeanOf(const TeamTemplate& shape, std::size_t slot,
+                            bool of_text = false) const;
+  // `published`: profile R blends all, also where the content itself is one.
+  Anchors AnchorsFor(const TeamTemplate& shape, std::size_t slot, const TeamContent& content,
+                     bool published = false) const;
   std::vector<float> Offsets(const TeamRows& dense, const TeamRows& base) const;
-  TeamRows LocalRows(const TeamRows& base) const;
+  TeamRows RowsAt(const TeamRows& base, Position origin) const;
   CorrectedRows Corrected(const TeamRows& base, Position begin, Position shift,
                           std::uint32_t corrected, const Weighted& weighted) const;
-  // Every plane's offsets of these anchors for that reader, `rows` a plane.
+  // Every plane's offsets of these anchors for that reader, `rows` a plane. `published`: as they
+  // were measured, turned by the place that they were measured at.
   void PointAt(const Anchors& anchors, const ReaderKey& reader, bool of_text, std::size_t rows,
-               Weighted* weighted) const;
-  Weighted WeighRows(const TeamContent& content, const TeamTemplate& shape,
-                     const Anchors& anchors) const;
+               bool published, Weighted* weighted) const;
+  // `published_at`: profile R compares where the content stands now with where the anchors stood.
+  Weighted WeighRows(const TeamContent& content, const TeamTemplate& shape, const Anchors& anchors,
+                     std::optional<Position> published_at) const;
   Weighted WeighText(const TeamContent& content, const TeamTemplate& shape, std::size_t slot,
-                     const Anchors& anchors) const;
+                     const Anchors& anchors, std::optional<Position> published_at) const;
+  // The first `rows` of a mean, each as it is or as far as it is trusted.
+  Weighted WeighMean(const MeanOffsets& mean, std::uint32_t rows, bool trusted) const;
 
   const ModelProfile profile_;
   const PlaneLayout planes_;
   const KeyRowFormat format_;
   const TeamMemoryOptions options_;
   AnchorLedger ledger_;
-  std::map<std::pair<ReaderKey, std::string>, MeanOffsets> means_;
+  std::map<std::pair<ReaderKey, std::string>, MeanOffsets> means_, text_means_;
   std::set<std::tuple<ReaderKey, std::string, ContentKey>> learned_;  // by means
   std::map<std::pair<SlotKey, ContentKey>, AnchorRows> anchors_;
   std::map<ReaderKey, std::vector<TeamRows>> text_;

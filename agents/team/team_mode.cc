@@ -1,13 +1,33 @@
 #include "agents/team/team_mode.h"
 
+#include <algorithm>
 #include <charconv>
+#include <iterator>
 
 namespace kvcommons {
 namespace {
 
 constexpr std::string_view kKnown =
-    "dense, exact, rotate, mean+seg, trust+seg, C+seg, C, and all but the first two with +b and a "
-    "number of rows";
+    "dense, exact, rotate, mean+seg, trust+seg, C+seg, turn, mean, trust, C, R, and all but the "
+    "first "
+    "two with +b and a number of rows";
+
+struct Method {
+  std::string_view name;
+  SlotCorrection slots;
+  bool computes_text;
+};
+constexpr Method kMethods[] = {
+    {"rotate", SlotCorrection::kNone, true},
+    {"mean+seg", SlotCorrection::kMean, true},
+    {"trust+seg", SlotCorrection::kTrustedMean, true},
+    {"C+seg", SlotCorrection::kAnchors, true},
+    {"turn", SlotCorrection::kNone, false},
+    {"mean", SlotCorrection::kMean, false},
+    {"trust", SlotCorrection::kTrustedMean, false},
+    {"C", SlotCorrection::kAnchors, false},
+    {"R", SlotCorrection::kPublishedAnchors, false},
+};
 
 }  // namespace
 
@@ -32,20 +52,14 @@ Result<TeamMode> ParseTeamMode(std::string_view name) {
     }
     method = name.substr(0, plus);
   }
-  mode.reuses = true;
-  if (method == "rotate") {
-    mode.slots = SlotCorrection::kNone;
-  } else if (method == "mean+seg") {
-    mode.slots = SlotCorrection::kMean;
-  } else if (method == "trust+seg") {
-    mode.slots = SlotCorrection::kTrustedMean;
-  } else if (method == "C+seg") {
-    mode.slots = SlotCorrection::kAnchors;
-  } else if (method == "C") {
-    mode.slots = SlotCorrection::kAnchors;
-    mode.computes_text = false;
+  const auto* const found =
+      std::find_if(std::begin(kMethods), std::end(kMethods),
+                   [method](const Method& known) { return known.name == method; });
+  if (found != std::end(kMethods)) {
+    mode.reuses = true;
+    mode.slots = found->slots;
+    mode.computes_text = found->computes_text;
   } else if (plus == std::string_view::npos && (method == "dense" || method == "exact")) {
-    mode.reuses = false;
     mode.exact_prefix = method == "exact";
   } else {
     return unknown();

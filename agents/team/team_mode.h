@@ -6,7 +6,8 @@
 //   mean+seg   contents with the mean offset of earlier ones; text computed
 //   trust+seg  the same, each row's mean as far as it is more than chance
 //   C+seg      contents with anchors' offsets by nearness; text computed
-//   C          contents and text with anchors' offsets
+//   turn, mean, trust, C   the same four with the text in between corrected likewise, not computed
+//   R          C as the published code does it: keys compared and corrected where they stand
 // and, but for the first two, "+b4": the first 4 rows of every content are computed too.
 // Source: specs: KVCOMM §11. Thread safety: a value.
 
@@ -20,7 +21,14 @@
 
 namespace kvcommons {
 
-enum class SlotCorrection : std::uint8_t { kNone, kMean, kTrustedMean, kAnchors };
+// kPublishedAnchors: profile R, for reproduction (specs: KVCOMM §10, D3 and D4).
+enum class SlotCorrection : std::uint8_t {
+  kNone,
+  kMean,
+  kTrustedMean,
+  kAnchors,
+  kPublishedAnchors
+};
 
 struct TeamMode {
   static constexpr std::uint32_t kMaxFirstRows = 1024;
@@ -29,7 +37,7 @@ struct TeamMode {
   bool reuses = false;  // contents; false: dense or exact
   bool exact_prefix = true;
   SlotCorrection slots = SlotCorrection::kNone;
-  bool computes_text = true;  // false: corrected by anchors
+  bool computes_text = true;  // false: corrected as the slots are
   std::uint32_t first_rows = 0;
 };
 

@@ -20,6 +20,10 @@ TEST(TeamMode, NamesSayWhatIsCorrectedAndWhatIsComputed) {
   EXPECT_EQ(anchors->slots, SlotCorrection::kAnchors);
   EXPECT_FALSE(anchors->computes_text);
   EXPECT_TRUE(ParseTeamMode("C+seg")->computes_text);
+  for (const char* name : {"turn", "mean", "trust", "R"}) {
+    EXPECT_FALSE(ParseTeamMode(name)->computes_text) << name;
+  }
+  EXPECT_EQ(ParseTeamMode("R")->slots, SlotCorrection::kPublishedAnchors);
   EXPECT_EQ(ParseTeamMode("rotate")->slots, SlotCorrection::kNone);
   EXPECT_FALSE(ParseTeamMode("dense")->exact_prefix);
   EXPECT_TRUE(ParseTeamMode("exact")->exact_prefix);
@@ -28,7 +32,7 @@ TEST(TeamMode, NamesSayWhatIsCorrectedAndWhatIsComputed) {
 
 TEST(TeamMode, UnknownNamesAreRefusedWithTheKnownOnes) {
   for (const char* name :
-       {"", "mean", "c", "dense+b4", "exact+b1", "C+b", "C+b4x", "C+bx", "+b4"}) {
+       {"", "median", "c", "dense+b4", "exact+b1", "C+b", "C+b4x", "C+bx", "+b4"}) {
     const auto mode = ParseTeamMode(name);
     ASSERT_FALSE(mode) << name;
     EXPECT_THAT(mode.error().message(), HasSubstr("known are dense, exact, rotate")) << name;

@@ -214,7 +214,7 @@ Result<TeamCall> TeamSession::Prepare(std::size_t agent, std::span<const SharedC
                placed.segment_begin + static_cast<Position>(text));
         continue;
       }
-      CorrectedRows corrected = memory_.TextRows(shape, i, content, placed);
+      CorrectedRows corrected = memory_.TextRows(shape, i, content, placed, mode.slots);
       call.uncorrected += text - corrected.corrected;
       made.push_back({text, placed.segment_begin, std::move(corrected.block)});
       AddSpan(spans, made.back(), placed.segment_begin, after(placed.segment_begin, text),

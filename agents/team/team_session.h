@@ -48,6 +48,16 @@ class TeamSession {
   // An answer's, as the engine holds them at [begin, begin + tokens.size()).
   Result<SharedContent> FromAnswer(Position begin, std::span<const TokenId> tokens);
 
+  // The same out of rows that a prefill gave, `rows.origin` on.
+  SharedContent FromRows(const TeamRows& rows, Position begin,
+                         std::span<const TokenId> tokens) const {
+    return MakeContent(tokens, Slice(rows, begin, static_cast<std::uint32_t>(tokens.size())));
+  }
+  // A content whose rows nobody computed yet: for Prepare() with the mode `dense` alone.
+  SharedContent Unread(std::span<const TokenId> tokens) const {
+    return MakeContent(tokens, {static_cast<std::uint32_t>(tokens.size()), 0, {}});
+  }
+
   // kInvalidArgument: contents do not fit the template or the context.
   Result<TeamCall> Prepare(std::size_t agent, std::span<const SharedContent> contents,
                            const TeamMode& mode);

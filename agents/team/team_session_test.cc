@@ -79,7 +79,7 @@ TEST_F(TeamSessionTest, AContentThatComesAgainBehindTheSameTextEqualsFullPrefill
   const std::vector<float> dense = LogitsOf(0, contents, "dense");
   EXPECT_GT(Kl(dense, LogitsOf(0, contents, "rotate")), 1e-4);
   Learn(0, contents);
-  for (const char* mode : {"mean+seg", "C+seg", "C", "mean+seg+b4"}) {
+  for (const char* mode : {"mean+seg", "C+seg", "C", "mean", "mean+seg+b4"}) {
     EXPECT_LT(Kl(dense, LogitsOf(0, contents, mode)), 1e-5) << mode;
   }
 }
