@@ -90,8 +90,8 @@ class CallImpl final : public TeamCallHandle {
       if (response.hasError()) return Fail(StatusOf(response.getError()));
       std::vector<DepositReply> replies;
       for (const auto slot : response.getSlots()) {
-        replies.push_back(
-            {slot.getSlot(), TextFrom(slot.getOutcome()), TextFrom(slot.getMessage())});
+        replies.push_back({slot.getSlot(), TextFrom(slot.getOutcome()), TextFrom(slot.getMessage()),
+                           slot.getOfText()});
       }
       return replies;
     });
@@ -139,10 +139,23 @@ class TeamImpl final : public TeamHandle {
       return IdFrom(response.getVersion());
     });
     if (!id) return id;
-    std::size_t tokens = 0;
-    for (const auto& segment : prompt.segments) tokens += segment.size();
-    template_tokens_[*id] = tokens;
+    std::vector<std::size_t>& sizes = segment_tokens_[*id];
+    sizes.clear();
+    for (const auto& segment : prompt.segments) sizes.push_back(segment.size());
     return id;
+  }
+
+  Result<TeamContentReply> PutSegment(const TeamId& version, std::uint32_t segment) override {
+    const auto found = segment_tokens_.find(version);
+    if (found == segment_tokens_.end()) return Fail(NoSuchVersion(version));
+    return connection_->Guarded("putSegment", [&]() -> Result<TeamContentReply> {
+      auto request = team_.putSegmentRequest();
+      FillId(version, request.initVersion());
+      request.setSegment(segment);
+      auto response = connection_->Await(request.send());
+      if (response.hasError()) return Fail(StatusOf(response.getError()));
+      return ContentFrom(connection_, profile_, found->second[segment], response);
+    });
   }
 
   Result<TeamContentReply> PutText(std::span<const TokenId> tokens) override {
@@ -156,12 +169,10 @@ class TeamImpl final : public TeamHandle {
   }
 
   Result<std::unique_ptr<TeamCallHandle>> Plan(const TeamPlanAsk& ask) override {
-    const auto found = template_tokens_.find(ask.version);
-    if (found == template_tokens_.end()) {
-      return Fail(NotFound("version is " + ask.version.ToHex() +
-                           "; this handle put no such template: put it first"));
-    }
-    std::size_t prompt_tokens = found->second;
+    const auto found = segment_tokens_.find(ask.version);
+    if (found == segment_tokens_.end()) return Fail(NoSuchVersion(ask.version));
+    std::size_t prompt_tokens = 0;
+    for (const std::size_t segment : found->second) prompt_tokens += segment;
     for (const TeamSlotContent& content : ask.contents) prompt_tokens += content.tokens.size();
     return connection_->Guarded("plan", [&]() -> Result<std::unique_ptr<TeamCallHandle>> {
       auto message = team_.planRequest(capnp::MessageSize{prompt_tokens / 2 + 256, 0});
@@ -183,10 +194,8 @@ class TeamImpl final : public TeamHandle {
       call->gate_us = info.getGateUs();
       call->weights_us = info.getWeightsUs();
       call->blend_us = info.getBlendUs();
-      for (const auto slot : info.getSlots()) {
-        call->slots.push_back({TextFrom(slot.getReason()), slot.getCoveredRows(),
-                               slot.getDeposits(), slot.getWanted(), slot.getEntropyBits()});
-      }
+      for (const auto slot : info.getSlots()) call->slots.push_back(SlotFrom(slot));
+      for (const auto text : info.getTexts()) call->texts.push_back(SlotFrom(text));
       return std::unique_ptr<TeamCallHandle>(std::move(call));
     });
   }
@@ -200,7 +209,8 @@ class TeamImpl final : public TeamHandle {
       for (const auto mean : message.getMeans()) {
         status.means.push_back({TextFrom(mean.getAgent()), TextFrom(mean.getSlot()),
                                 mean.getOfAnswers(), mean.getDeposits(), mean.getRows(),
-                                mean.getBytes(), mean.getUses(), mean.getOfCorrected()});
+                                mean.getBytes(), mean.getUses(), mean.getOfCorrected(),
+                                mean.getOfPrompt()});
       }
       status.bytes = message.getBytes();
       status.limit_bytes = message.getLimitBytes();
@@ -213,6 +223,14 @@ class TeamImpl final : public TeamHandle {
   }
 
  private:
+  static Status NoSuchVersion(const TeamId& version) {
+    return NotFound("version is " + version.ToHex() +
+                    "; this handle put no such template: put it first");
+  }
+  static TeamCallHandle::Slot SlotFrom(rpc::TeamSlot::Reader slot) {
+    return {TextFrom(slot.getReason()), slot.getCoveredRows(), slot.getDeposits(), slot.getWanted(),
+            slot.getEntropyBits()};
+  }
   static void Fill(const TeamPlanAsk& ask, rpc::TeamPlanRequest::Builder message) {
     FillId(ask.version, message.initVersion());
     auto contents = message.initContents(static_cast<unsigned>(ask.contents.size()));
@@ -225,6 +243,7 @@ class TeamImpl final : public TeamHandle {
     message.setCorrection(static_cast<std::uint8_t>(ask.correct_by));
     message.setGamma(ask.gamma);
     message.setFirstRows(ask.first_rows);
+    message.setCorrectText(ask.correct_text);
     message.setExact(ask.exact);
     message.setStoreTokens(ask.store_tokens);
     FillCosts(ask.costs, message.initCosts());
@@ -234,7 +253,7 @@ class TeamImpl final : public TeamHandle {
   std::shared_ptr<Connection> connection_;
   std::shared_ptr<const ModelProfile> profile_;
   rpc::Team::Client team_;
-  std::map<TeamId, std::size_t> template_tokens_;  // of versions that were put
+  std::map<TeamId, std::vector<std::size_t>> segment_tokens_;  // of versions that were put
 };
 
 }  // namespace

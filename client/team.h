@@ -7,6 +7,7 @@
 
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -44,7 +45,7 @@ class TeamContentUpload {
   virtual ~TeamContentUpload() = default;
   // `write_rows(begin, count, destination)` writes rows [begin, begin + count) of the content in
   // store layout, keys as they were computed: a text's at lead_in.size(), ...; an answer's where it
-  // lies behind its prompt. All or none.
+  // lies behind its prompt; a segment's where it lies with nothing in the slots. All or none.
   using RowWriter =
       std::function<Status(Position begin, std::uint32_t count, std::byte* destination)>;
   virtual Result<std::uint32_t> Commit(const RowWriter& write_rows, UploadAck ack) = 0;
@@ -67,6 +68,7 @@ struct TeamPlanAsk {
   TeamCorrectBy correct_by = TeamCorrectBy::kMean;
   double gamma = 0.3;              // of the gate, which kAnchors asks
   std::uint32_t first_rows = 0;    // of every content, computed all the same
+  bool correct_text = false;       // the text between, too; not by kAnchors. PutSegment() first
   bool exact = false;              // reuse nothing but the exact chain; learns nothing
   std::uint32_t store_tokens = 0;  // of the whole prompt, where it may be learned from
   CostModel costs;
@@ -88,18 +90,19 @@ class TeamCallHandle {
   std::string reason;  // as in the schema's TeamPlanInfo
   std::uint64_t epoch = 0;
   std::vector<Slot> slots;
+  std::vector<Slot> texts;  // behind each slot, where text is corrected
   double gate_us = 0, weights_us = 0, blend_us = 0;
 
   bool wants_deposit() const {
-    for (const Slot& slot : slots) {
-      if (slot.wanted && !reuses) return true;
-    }
-    return false;
+    const auto wants = [](const Slot& slot) { return slot.wanted; };
+    return !reuses && (std::any_of(slots.begin(), slots.end(), wants) ||
+                       std::any_of(texts.begin(), texts.end(), wants));
   }
 
   struct DepositReply {
     std::uint32_t slot = 0;
     std::string outcome, message;
+    bool of_text = false;  // of the text behind that slot
   };
   // After the plan's commit. Once.
   virtual Result<std::vector<DepositReply>> Deposit() = 0;
@@ -113,6 +116,7 @@ struct TeamStatusReply {
     std::uint32_t deposits = 0, rows = 0;
     std::uint64_t bytes = 0, uses = 0;
     std::uint32_t of_corrected = 0;  // deposits whose own rows inherit a correction's error
+    bool of_prompt = false;          // of the template's text behind the slot
   };
   std::vector<Mean> means;                      // of this team
   std::uint64_t bytes = 0, limit_bytes = 0;     // of all of the tenant's teams
@@ -124,6 +128,9 @@ class TeamHandle {
  public:
   virtual ~TeamHandle() = default;
   virtual Result<TeamId> PutTemplate(const TeamPrompt& prompt) = 0;
+  // Rows of the template's text `segment`, 1 to n, as they are in the prompt with nothing in its
+  // slots. As PutText().
+  virtual Result<TeamContentReply> PutSegment(const TeamId& version, std::uint32_t segment) = 0;
   // Waits while another client computes the same text.
   virtual Result<TeamContentReply> PutText(std::span<const TokenId> tokens) = 0;
   virtual Result<std::unique_ptr<TeamCallHandle>> Plan(const TeamPlanAsk& ask) = 0;

@@ -136,6 +136,7 @@ class TeamCallServer final : public rpc::TeamCall::Server {
           auto slots = context.getResults().initSlots(static_cast<unsigned>(deposits.size()));
           for (unsigned i = 0; i < slots.size(); ++i) {
             slots[i].setSlot(static_cast<std::uint32_t>(deposits[i].slot));
+            slots[i].setOfText(deposits[i].of_text);
             slots[i].setOutcome(std::string(deposits[i].outcome).c_str());
             if (!deposits[i].message.empty()) slots[i].setMessage(deposits[i].message.c_str());
           }
@@ -213,6 +214,27 @@ class TeamServer final : public rpc::Team::Server {
     return AnswerContent(context, ticket_->shared(), std::move(base));
   }
 
+  kj::Promise<void> putSegment(PutSegmentContext context) override {
+    const auto version = ReadHash<ReaderKey>(context.getParams().getVersion());
+    const std::uint32_t segment = context.getParams().getSegment();
+    const AgentTemplatePtr shape = team_->Find(version);
+    if (shape == nullptr) return Refuse(context, NoSuchVersion(version));
+    const std::size_t slots = shape->shape.slots.size();
+    if (segment < 1 || segment > slots) {
+      return Refuse(context, OutOfRange("segment", segment, 1, slots));
+    }
+    TeamContentRef text = team_->TextBehind(*shape, segment - 1);
+    TeamBase base;
+    base.model = model_;
+    base.content = text.content;
+    base.keys = team_->BaseBlocks(text);
+    base.tokens = std::move(text.tokens);
+    for (std::size_t i = 0; i < segment; ++i) {
+      base.origin += static_cast<Position>(shape->segments[i].size());
+    }
+    return AnswerContent(context, ticket_->shared(), std::move(base));
+  }
+
   struct Planned {
     TeamPlan plan;
     TeamCallRecord call;
@@ -247,8 +269,9 @@ class TeamServer final : public rpc::Team::Server {
           call.layout = plan->layout;
           call.chain = plan->prepared.chain;
           call.epoch = plan->reuses ? plan->epoch : 0;
-          for (std::size_t i = 0; i < plan->slots.size(); ++i) {
-            if (!plan->reuses && plan->slots[i].is_wanted) call.wanted.push_back(i);
+          for (std::size_t i = 0; i < plan->slots.size() && !plan->reuses; ++i) {
+            if (plan->slots[i].is_wanted) call.wanted.push_back({i, false});
+            if (!plan->texts.empty() && plan->texts[i].is_wanted) call.wanted.push_back({i, true});
           }
           return Planned{std::move(*plan), std::move(call)};
         })

@@ -27,7 +27,9 @@ void WriteTeams(const TeamPool& pool, nlohmann::ordered_json& json) {
     mean["team"] = row.mean->team;
     mean["agent"] = row.mean->agent;
     mean["slot"] = row.mean->slot;
-    mean["of"] = row.mean->of_answers ? "answers" : "texts";
+    mean["of"] = row.mean->of == MeanOf::kAnswers ? "answers"
+                 : row.mean->of == MeanOf::kTexts ? "texts"
+                                                  : "prompt";
     mean["model"] = row.mean->fingerprint.ToHex();
     mean["deposits"] = row.mean->deposits;
     mean["rows"] = row.mean->rows();

@@ -104,6 +104,21 @@ BaseKind Team::KindOfTexts(const TokenList& lead_in) const {
 
 BaseKind Team::KindOfAnswers() const { return hasher_.IdOf<BaseKind>("basekind", "answers"); }
 
+TeamContentRef Team::TextBehind(const AgentTemplate& shape, std::size_t slot) const {
+  const std::string message = Message().Add(shape.version.view()).Add(slot).bytes();
+  TeamContentRef text;
+  text.content = hasher_.IdOf<ContentKey>("teamprmt", message);
+  text.tokens = shape.segments[slot + 1];
+  text.kind = hasher_.IdOf<BaseKind>("promptof", message);
+  return text;
+}
+
+ContentKey Team::KeyOfContext(std::span<const TeamContentRef> contents) const {
+  Message message;
+  for (const TeamContentRef& content : contents) message.Add(content.content.view());
+  return hasher_.IdOf<ContentKey>("teamctxt", message.bytes());
+}
+
 ContentKey Team::KeyOfText(const TokenList& tokens) const {
   return hasher_.IdOf<ContentKey>("teamtext", Message().Add(tokens).bytes());
 }

@@ -9,6 +9,7 @@
 #include <atomic>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -85,6 +86,11 @@ class Team {
   SlotKey KeyOfSlot(const AgentTemplate& shape, std::size_t slot, const BaseKind& kind) const;
   BaseKind KindOfTexts(const TokenList& lead_in) const;
   BaseKind KindOfAnswers() const;
+  // The template's own text behind a slot, as a content; its rows are those of the prompt with
+  // nothing in its slots. Of this template alone.
+  TeamContentRef TextBehind(const AgentTemplate& shape, std::size_t slot) const;
+  // What a prompt's text stands behind: all contents before it.
+  ContentKey KeyOfContext(std::span<const TeamContentRef> contents) const;
   // A text's own rows are named by the text; an answer's by all that they were computed from.
   // `corrected`: its prompt had corrected rows.
   ContentKey KeyOfText(const TokenList& tokens) const;

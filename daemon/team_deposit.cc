@@ -68,12 +68,15 @@ std::string_view OutcomeOf(const Status& status) {
   return status.code() == Code::kExhausted ? "pool_bound" : "failed";
 }
 
-TeamDeposit DepositSlot(Store& store, const TeamCallRecord& call, std::size_t slot) {
-  TeamDeposit deposit{slot, "learned", ""};
+TeamDeposit DepositPart(Store& store, const TeamCallRecord& call,
+                        const TeamCallRecord::Wanted& wanted) {
+  const auto [slot, of_text] = wanted;
+  TeamDeposit deposit{slot, of_text, "learned", ""};
   const Team& team = *call.team;
   const OpenedModel& model = *call.model;
-  const TeamContentRef& content = call.contents[slot];
-  const Position begin = call.layout.slots[slot].content_begin;
+  const TeamContentRef content = of_text ? team.TextBehind(*call.shape, slot) : call.contents[slot];
+  const SlotPlacement& placed = call.layout.slots[slot];
+  const Position begin = of_text ? placed.segment_begin : placed.content_begin;
   const auto rows = static_cast<std::uint32_t>(content.tokens.size());
   ExactRows exact;
   if (!exact.Pin(store, model.tenant.domain, call.chain, begin,
@@ -98,9 +101,12 @@ TeamDeposit DepositSlot(Store& store, const TeamCallRecord& call, std::size_t sl
   lesson.team = team.name();
   lesson.agent = call.shape->agent;
   lesson.slot = call.shape->shape.slots[slot].name;
-  lesson.of_answers = content.is_answer;
-  lesson.content = content.content;
-  lesson.of_corrected = IsOfCorrectedRows(content);
+  // A text is always the same: what differs is what it stands behind.
+  const auto before = std::span(call.contents).first(slot + 1);
+  lesson.of = of_text ? MeanOf::kPrompt : content.is_answer ? MeanOf::kAnswers : MeanOf::kTexts;
+  lesson.content = of_text ? team.KeyOfContext(before) : content.content;
+  lesson.of_corrected = of_text ? std::any_of(before.begin(), before.end(), IsOfCorrectedRows)
+                                : IsOfCorrectedRows(content);
   lesson.rows = rows;
   lesson.offsets = [&](std::uint32_t index, std::uint32_t count) -> Result<std::vector<float>> {
     const PinnedBlock& own = base.blocks[index];
@@ -137,7 +143,7 @@ TeamDeposit DepositSlot(Store& store, const TeamCallRecord& call, std::size_t sl
     return deposit;
   }
   if (*learned == TeamPool::Learned::kKnown) deposit.outcome = "known";
-  if (!call.keeps_anchors) return deposit;
+  if (!call.keeps_anchors || of_text) return deposit;
 
   AnchorLesson anchor;
   anchor.model = call.model;
@@ -188,7 +194,7 @@ ContentKey TeamCallRecord::KeyOfAnswer(const TokenList& answer) const {
 
 std::vector<TeamDeposit> Deposit(Store& store, const TeamCallRecord& call) {
   std::vector<TeamDeposit> deposits;
-  for (const std::size_t slot : call.wanted) deposits.push_back(DepositSlot(store, call, slot));
+  for (const auto& wanted : call.wanted) deposits.push_back(DepositPart(store, call, wanted));
   return deposits;
 }
 

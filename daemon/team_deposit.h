@@ -16,9 +16,10 @@
 
 namespace kvcommons {
 
-// What became of one wanted slot: fixed words, as the schema lists them.
+// What became of one wanted slot or text: fixed words, as the schema lists them.
 struct TeamDeposit {
   std::size_t slot = 0;
+  bool of_text = false;  // of the text behind that slot
   std::string_view outcome;
   std::string message;  // where nothing was learned
 };
@@ -31,7 +32,11 @@ struct TeamCallRecord {
   TokenList prompt;
   PromptLayout layout;
   PromptChain chain;
-  std::vector<std::size_t> wanted;  // slots
+  struct Wanted {
+    std::size_t slot = 0;
+    bool of_text = false;
+  };
+  std::vector<Wanted> wanted;
   bool keeps_anchors = false;
   std::uint64_t epoch = 0;  // 0: nothing approximate was used
 

@@ -66,7 +66,7 @@ std::string EncodeMean(const MeanSnapshot& mean) {
   writer.PutText(mean.team);
   writer.PutText(mean.agent);
   writer.PutText(mean.slot);
-  writer.Put(static_cast<std::uint8_t>(mean.of_answers));
+  writer.Put(static_cast<std::uint8_t>(mean.of));
   writer.Put(mean.deposits);
   writer.Put(mean.of_corrected);
   writer.Put(mean.block_tokens);
@@ -82,18 +82,18 @@ Result<MeanSnapshot> DecodeMean(std::string_view bytes) {
   if (!payload) return Fail(payload.error());
   ByteReader reader(*payload);
   MeanSnapshot mean;
-  std::uint8_t of_answers = 0;
+  std::uint8_t of = 0;
   constexpr std::size_t kName = MeanSnapshot::kMaxNameBytes;
   const bool whole =
       reader.Get(&mean.key) && reader.Get(&mean.fingerprint) && reader.GetText(&mean.team, kName) &&
-      reader.GetText(&mean.agent, kName) && reader.GetText(&mean.slot, kName) &&
-      reader.Get(&of_answers) && reader.Get(&mean.deposits) && reader.Get(&mean.of_corrected) &&
+      reader.GetText(&mean.agent, kName) && reader.GetText(&mean.slot, kName) && reader.Get(&of) &&
+      reader.Get(&mean.deposits) && reader.Get(&mean.of_corrected) &&
       reader.Get(&mean.block_tokens) && reader.Get(&mean.bytes) &&
       reader.GetArray(&mean.counts, MeanSnapshot::kMaxRows) &&
       GetIds(reader, &mean.blocks, MeanSnapshot::kMaxRows) &&
       GetIds(reader, &mean.learned, MeanSnapshot::kMaxLearned) && reader.remaining_bytes() == 0;
-  mean.of_answers = of_answers != 0;
-  if (whole && of_answers <= 1 && AreSound(mean)) return mean;
+  mean.of = static_cast<MeanOf>(of);
+  if (whole && mean.of <= MeanOf::kPrompt && AreSound(mean)) return mean;
   return Fail(Corrupted("team mean: the record is torn or out of its limits"));
 }
 

@@ -30,6 +30,13 @@ namespace kvcommons {
 // D11).
 using MeanKey = Id128<struct MeanKeyTag>;
 
+// What a mean's contents are. Values are stored.
+enum class MeanOf : std::uint8_t {
+  kTexts = 0,
+  kAnswers = 1,
+  kPrompt = 2,  // the template's own text behind the slot
+};
+
 struct MeanSnapshot {
   static constexpr std::size_t kMaxRows = 8192;
   static constexpr std::size_t kMaxLearned = 256;
@@ -38,7 +45,7 @@ struct MeanSnapshot {
   MeanKey key;
   Fingerprint fingerprint;
   std::string team, agent, slot;
-  bool of_answers = false;
+  MeanOf of = MeanOf::kTexts;
   std::uint32_t deposits = 0;
   std::uint32_t of_corrected = 0;  // of those: the content's own rows inherit a correction's error
   std::uint32_t block_tokens = 0;

@@ -14,7 +14,7 @@ MeanSnapshot Mean() {
   mean.team = "team";
   mean.agent = "solver";
   mean.slot = "question";
-  mean.of_answers = true;
+  mean.of = MeanOf::kAnswers;
   mean.deposits = 5;
   mean.of_corrected = 2;
   mean.block_tokens = 16;
@@ -36,7 +36,7 @@ TEST(TeamMeanTest, ARecordIsFoundAsItWasWritten) {
   EXPECT_EQ(read->team, "team");
   EXPECT_EQ(read->agent, "solver");
   EXPECT_EQ(read->slot, "question");
-  EXPECT_TRUE(read->of_answers);
+  EXPECT_EQ(read->of, MeanOf::kAnswers);
   EXPECT_EQ(read->deposits, 5u);
   EXPECT_EQ(read->of_corrected, 2u);
   EXPECT_EQ(read->block_tokens, 16u);
@@ -67,6 +67,8 @@ TEST(TeamMeanTest, RecordsThatContradictThemselvesAreRefused) {
   EXPECT_FALSE(refused([](MeanSnapshot&) {}));
   EXPECT_TRUE(refused([](MeanSnapshot& m) { m.counts[3] = 5; }));  // more than at the one before
   EXPECT_TRUE(refused([](MeanSnapshot& m) { m.counts.back() = 0; }));
+  EXPECT_FALSE(refused([](MeanSnapshot& m) { m.of = MeanOf::kPrompt; }));
+  EXPECT_TRUE(refused([](MeanSnapshot& m) { m.of = static_cast<MeanOf>(3); }));
   EXPECT_TRUE(refused([](MeanSnapshot& m) { m.deposits = 4; }));
   EXPECT_TRUE(refused([](MeanSnapshot& m) { m.of_corrected = 6; }));
   EXPECT_TRUE(refused([](MeanSnapshot& m) { m.blocks.pop_back(); }));

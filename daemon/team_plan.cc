@@ -25,7 +25,7 @@ class Maker {
     const bool can_move = model_->move_refusal.empty();
     if (request_.exact || !can_move) {
       result_.reason = request_.exact ? team_reason::kAskedExact : team_reason::kCannotMove;
-      for (TeamSlotPlan& slot : result_.slots) slot.reason = result_.reason;
+      for (const Part& part : parts_) InfoOf(part).reason = result_.reason;
     } else {
       for (int tries = 0; tries < kMaxTries && Judge(); ++tries) {
         auto made = Reuse();
@@ -38,7 +38,21 @@ class Maker {
  private:
   static constexpr int kMaxTries = 4;
 
+  // Of the prompt: a slot's content, or the text behind it.
+  struct Part {
+    std::size_t slot = 0;
+    bool is_text = false;
+    TeamContentRef content;
+    Position begin = 0;
+    BaseRows base = {};
+    MeanPtr mean = nullptr;
+    std::vector<AnchorPtr> anchors = {};
+  };
+
   std::size_t count() const { return request_.contents.size(); }
+  TeamSlotPlan& InfoOf(const Part& part) {
+    return part.is_text ? result_.texts[part.slot] : result_.slots[part.slot];
+  }
   bool by_mean() const {
     return request_.correction == TeamCorrection::kMean ||
            request_.correction == TeamCorrection::kTrustedMean;
@@ -53,50 +67,57 @@ class Maker {
     if (!layout) return layout.error();
     result_.layout = std::move(*layout);
     result_.slots.resize(count());
+    if (request_.correct_text) result_.texts.resize(count());
+    for (std::size_t i = 0; i < count(); ++i) {
+      const SlotPlacement& placed = result_.layout.slots[i];
+      parts_.push_back({i, false, request_.contents[i], placed.content_begin});
+      if (!request_.correct_text) continue;
+      parts_.push_back({i, true, team_.TextBehind(*request_.shape, i), placed.segment_begin});
+    }
     return Status();
   }
 
-  // What is known of every slot; true: all can be reused.
+  // What is known of every part; true: all slots can be reused, and what text cannot be corrected
+  // need not be learned.
   bool Judge() {
     bool all = true;
-    result_.slots.assign(count(), {});
-    bases_.clear();
-    bases_.resize(count());
-    means_.assign(count(), nullptr);
-    slots_anchors_.assign(count(), {});
-    for (std::size_t i = 0; i < count(); ++i) {
-      const TeamContentRef& content = request_.contents[i];
-      TeamSlotPlan& slot = result_.slots[i];
+    for (Part& part : parts_) {
+      const TeamContentRef& content = part.content;
+      TeamSlotPlan& slot = InfoOf(part) = {};
+      part.mean = nullptr;
+      part.anchors.clear();
       const auto tokens = static_cast<std::uint32_t>(content.tokens.size());
       if (tokens == 0) {
         slot.reason = team_reason::kEmpty;
         continue;
       }
-      const MeanKey key = team_.KeyOfMean(*request_.shape, i, content.kind);
-      means_[i] = team_.pool().Find(key);
-      if (means_[i] != nullptr) {
-        slot.deposits = means_[i]->deposits;
-        slot.covered_rows = std::min(means_[i]->CoveredRows(request_.least_deposits), tokens);
+      const MeanKey key = team_.KeyOfMean(*request_.shape, part.slot, content.kind);
+      part.mean = team_.pool().Find(key);
+      if (part.mean != nullptr) {
+        slot.deposits = part.mean->deposits;
+        slot.covered_rows = std::min(part.mean->CoveredRows(request_.least_deposits), tokens);
       }
       slot.reason = team_reason::kCorrected;
-      bases_[i] = PinBase(store_, *model_, team_, content);
-      if (by_mean()) JudgeMean(key, i);
-      if (bases_[i].blocks.empty()) {
+      part.base = PinBase(store_, *model_, team_, content);
+      if (by_mean()) JudgeMean(key, part);
+      if (part.base.blocks.empty()) {
         slot.reason = team_reason::kMissingBase;
         slot.is_wanted = false;
       } else if (request_.correction == TeamCorrection::kAnchors) {
-        JudgeAnchors(i);
+        JudgeAnchors(part);
       }
       if (slot.reason == team_reason::kCorrected) continue;
+      // Text that nothing can be learned of is computed, and the rest reused all the same.
+      if (part.is_text && !slot.is_wanted) continue;
       if (all) result_.reason = slot.reason;
       all = false;
     }
     return all;
   }
 
-  void JudgeMean(const MeanKey& key, std::size_t i) {
-    TeamSlotPlan& slot = result_.slots[i];
-    const auto tokens = static_cast<std::uint32_t>(request_.contents[i].tokens.size());
+  void JudgeMean(const MeanKey& key, const Part& part) {
+    TeamSlotPlan& slot = InfoOf(part);
+    const auto tokens = static_cast<std::uint32_t>(part.content.tokens.size());
     if (slot.covered_rows >= tokens) return;
     slot.reason =
         slot.deposits < request_.least_deposits ? team_reason::kFewDeposits : team_reason::kFewLong;
@@ -108,17 +129,17 @@ class Maker {
   }
 
   // Counts first, then the gate; a content that comes again is corrected by its own anchor alone.
-  void JudgeAnchors(std::size_t i) {
-    const TeamContentRef& content = request_.contents[i];
-    TeamSlotPlan& slot = result_.slots[i];
+  void JudgeAnchors(Part& part) {
+    const TeamContentRef& content = part.content;
+    TeamSlotPlan& slot = InfoOf(part);
     const auto tokens = static_cast<std::uint32_t>(content.tokens.size());
-    const SlotKey key = team_.KeyOfSlot(*request_.shape, i, content.kind);
+    const SlotKey key = team_.KeyOfSlot(*request_.shape, part.slot, content.kind);
     auto found = team_.pool().anchors().Find(key, tokens, request_.shape->version);
     const auto own = std::find_if(found.rows.begin(), found.rows.end(), [&](const AnchorPtr& rows) {
       return rows->content == content.content;
     });
     if (own != found.rows.end()) {
-      slots_anchors_[i] = {*own};
+      part.anchors = {*own};
       slot.deposits = 1;
       return;
     }
@@ -135,7 +156,7 @@ class Maker {
       return;
     }
     const ShareDecision decision =
-        DecideByDistances(GateDistances(*model_, bases_[i], *pins), {.gamma = request_.gamma});
+        DecideByDistances(GateDistances(*model_, part.base, *pins), {.gamma = request_.gamma});
     result_.gate_us += static_cast<double>(clock_.NowNs() - start_ns) / 1e3;
     slot.entropy_bits = decision.entropy_bits;
     if (decision.reason != ShareReason::kNear) {
@@ -146,7 +167,7 @@ class Maker {
     for (const std::size_t counted : decision.counted) {
       team_.pool().anchors().CountUse(key, found.rows[counted]->content);
     }
-    slots_anchors_[i] = std::move(found.rows);
+    part.anchors = std::move(found.rows);
   }
 
   Result<TeamPlan> Exact() {
@@ -180,13 +201,13 @@ class Maker {
     // it is held whole, a short last block included.
     prompt.store_tokens =
         std::min(prompt.store_tokens, static_cast<Position>(request_.shape->shape.head_tokens));
-    slot_of_offer_.clear();
-    for (std::size_t i = 0; i < count(); ++i) {
-      const Position begin = result_.layout.slots[i].content_begin;
-      const auto tokens = static_cast<Position>(request_.contents[i].tokens.size());
-      if (tokens == 0) continue;
-      slot_of_offer_.push_back(i);
-      prompt.slots.push_back({begin, begin + tokens, request_.first_rows});
+    part_of_offer_.clear();
+    for (const Part& part : parts_) {
+      if (InfoOf(part).reason != team_reason::kCorrected) continue;
+      part_of_offer_.push_back(&part);
+      const auto tokens = static_cast<Position>(part.content.tokens.size());
+      prompt.slots.push_back(
+          {part.begin, part.begin + tokens, part.is_text ? 0 : request_.first_rows});
     }
     KVC_FAIL_IF_ERROR(Plan(std::move(prompt)));
     if (result_.prepared.plan.anchored_rows == 0) {
@@ -207,26 +228,26 @@ class Maker {
     return std::move(result_);
   }
 
-  // What corrects one slot's rows, pinned.
+  // What corrects one part's rows, pinned.
   struct Corrections {
     std::vector<PinnedBlock> mean;
     AnchorPins anchors;
     SlotCorrections rows;
   };
 
-  Result<std::unique_ptr<Corrections>> CorrectionsOf(std::size_t slot, std::string* used) {
+  Result<std::unique_ptr<Corrections>> CorrectionsOf(const Part& part, std::string* used) {
     auto made = std::make_unique<Corrections>();
     const OpenedModel& model = *model_;
-    const std::size_t blocks = bases_[slot].blocks.size();
+    const std::size_t blocks = part.base.blocks.size();
     if (by_mean()) {
       made->rows.trusts = request_.correction == TeamCorrection::kTrustedMean;
       for (std::size_t i = 0; i < blocks; ++i) {
-        const BlockKey& key = means_[slot]->blocks[i];
+        const BlockKey& key = part.mean->blocks[i];
         auto pin = store_.Pin(model.tenant.domain, key);
         if (!pin) return Fail(pin.error());
         if (!*pin) {
-          team_.pool().Forget(*means_[slot]);
-          return Fail(NotFound("the mean of slot " + std::to_string(slot) + " is gone"));
+          team_.pool().Forget(*part.mean);
+          return Fail(NotFound("the mean of slot " + std::to_string(part.slot) + " is gone"));
         }
         *used += key.view();
         made->mean.push_back(std::move(**pin));
@@ -235,15 +256,15 @@ class Maker {
     }
     if (request_.correction == TeamCorrection::kAnchors) {
       const std::int64_t start_ns = clock_.NowNs();
-      const auto& anchors = slots_anchors_[slot];
-      const std::uint32_t rows = bases_[slot].rows();
+      const auto& anchors = part.anchors;
+      const std::uint32_t rows = part.base.rows();
       const ReaderKey& reader = request_.shape->version;
       const auto own = PinAnchors(store_, team_.pool(), model, anchors, rows, nullptr);
       if (!own) return Fail(own.error());
       auto offsets = PinAnchors(store_, team_.pool(), model, anchors, rows, &reader);
       if (!offsets) return Fail(offsets.error());
       made->anchors = std::move(*offsets);
-      if (anchors.size() > 1) made->rows.weights = WeighAnchors(model, bases_[slot], *own);
+      if (anchors.size() > 1) made->rows.weights = WeighAnchors(model, part.base, *own);
       made->rows.offsets.resize(blocks);
       for (std::size_t a = 0; a < anchors.size(); ++a) {
         for (std::size_t i = 0; i < blocks; ++i) {
@@ -255,52 +276,51 @@ class Maker {
       result_.weights_us += static_cast<double>(clock_.NowNs() - start_ns) / 1e3;
     }
     *used += static_cast<char>(request_.correction);
-    *used += request_.contents[slot].content.view();
+    *used += part.content.content.view();
     // Rows that were computed again are equal up to rounding only.
-    for (const PinnedBlock& block : bases_[slot].blocks) {
+    for (const PinnedBlock& block : part.base.blocks) {
       const Checksum128& sum = block.record().checksum;
       used->append(reinterpret_cast<const char*>(&sum), sizeof sum);
     }
     return made;
   }
 
-  // Fills in the rows of the plan's slots. kExhausted: no room; kNotFound: blocks of what corrects
+  // Fills in the rows of the plan's parts. kExhausted: no room; kNotFound: blocks of what corrects
   // are gone.
   Status BlendSlots() {
     const OpenedModel& model = *model_;
-    std::map<std::size_t, std::unique_ptr<Corrections>> corrections;  // by slot
-    std::map<std::size_t, std::unique_ptr<SlotWriter>> writers;
-    std::map<std::pair<std::size_t, std::size_t>, std::uint32_t> item_of;  // by slot and block
+    std::map<const Part*, std::unique_ptr<Corrections>> corrections;
+    std::map<const Part*, std::unique_ptr<SlotWriter>> writers;
+    std::map<std::pair<const Part*, std::size_t>, std::uint32_t> item_of;  // by part and block
     std::vector<Store::PutItem> items;
     std::string used;  // what the rows are made of
     for (LeasedSpan& part : result_.prepared.spans) {
       if (part.span.source != SpanSource::kSlot) continue;
-      const std::size_t slot = slot_of_offer_[part.span.chunk];
-      const Position begin = result_.layout.slots[slot].content_begin;
-      if (!writers.contains(slot)) {
-        auto made = CorrectionsOf(slot, &used);
+      const Part& from = *part_of_offer_[part.span.chunk];
+      if (!writers.contains(&from)) {
+        auto made = CorrectionsOf(from, &used);
         if (!made) return made.error();
-        const Corrections& held = *(corrections[slot] = std::move(*made));
-        writers[slot] = std::make_unique<SlotWriter>(model, bases_[slot], held.rows, begin);
+        const Corrections& held = *(corrections[&from] = std::move(*made));
+        writers[&from] = std::make_unique<SlotWriter>(model, from.base, held.rows, from.begin);
       }
       const auto index = static_cast<std::size_t>(part.span.parent_begin) /
                          std::size_t{model.profile.block_tokens};
       const auto [at, is_new] =
-          item_of.try_emplace({slot, index}, static_cast<std::uint32_t>(items.size()));
+          item_of.try_emplace({&from, index}, static_cast<std::uint32_t>(items.size()));
       part.pin = at->second;
       if (!is_new) continue;
       Store::PutItem item;
       BlockRecord& record = item.record;
-      record.tokens = bases_[slot].blocks[index].record().tokens;
-      record.key = bases_[slot].blocks[index].record().key;  // nobody finds it under any
+      record.tokens = from.base.blocks[index].record().tokens;
+      record.key = from.base.blocks[index].record().key;  // nobody finds it under any
       record.content_key = model.hasher.ContentKeyOf(record.tokens);
       record.fingerprint = model.fingerprint;
       record.domain = model.tenant.domain;
       record.storage_class = StorageClass::kTeam;
-      record.origin = begin + static_cast<Position>(index * model.profile.block_tokens);
+      record.origin = from.begin + static_cast<Position>(index * model.profile.block_tokens);
       record.planes = model.planes;
       record.producer_uid = model.tenant.uid;
-      item.fill = [writer = writers[slot].get(), index](std::byte* to) {
+      item.fill = [writer = writers[&from].get(), index](std::byte* to) {
         writer->WriteBlock(index, to);
       };
       items.push_back(std::move(item));
@@ -314,14 +334,11 @@ class Maker {
       if (part.span.source == SpanSource::kSlot) part.pin += first;
     }
     for (PinnedBlock& pin : *pins) result_.prepared.pins.push_back(std::move(pin));
-    for (std::size_t i = 0; i < count(); ++i) {
-      if (by_mean() && means_[i] != nullptr) {
-        team_.pool().CountUse(means_[i]->key);
-      }
-    }
-    for (std::size_t i = 0; i < count(); ++i) {
-      if (!writers.contains(i) && result_.slots[i].reason == team_reason::kCorrected) {
-        result_.slots[i].reason = team_reason::kNotWorthIt;  // this one's rows are computed
+    for (const Part* part : part_of_offer_) {
+      if (!writers.contains(part)) {
+        InfoOf(*part).reason = team_reason::kNotWorthIt;  // this one's rows are computed
+      } else if (by_mean() && part->mean != nullptr) {
+        team_.pool().CountUse(part->mean->key);
       }
     }
     // Which rows are computed decides what the others come to in the model.
@@ -341,10 +358,8 @@ class Maker {
   const Team& team_;
   TeamPlanRequest request_;
   TeamPlan result_;
-  std::vector<BaseRows> bases_;
-  std::vector<MeanPtr> means_;
-  std::vector<std::vector<AnchorPtr>> slots_anchors_;
-  std::vector<std::size_t> slot_of_offer_;  // empty contents offer nothing
+  std::vector<Part> parts_;  // ascending
+  std::vector<const Part*> part_of_offer_;
 };
 
 }  // namespace

@@ -3,11 +3,12 @@
 // learn from.
 //
 // All or nothing: contents are reused where every slot can be corrected over its whole length, and
-// where the cost model does not find the exact chain alone as fast (I11). Corrected rows belong to
+// where the cost model does not find the exact chain alone as fast (I11). Text between slots is
+// computed, or corrected where that is asked and its own rows are there. Corrected rows belong to
 // the plan: they are never found under any key (I3), and equal requests of equal epochs give equal
-// bytes. Source: specs: KVCOMM §5, §7, §11 (operations 3 and 4; profile C and the variants mean and
-// mean+seg, text between slots computed), §10 (D2, D9, D10, D12). Thread safety: blocks on the
-// disk; any thread.
+// bytes. Source: specs: KVCOMM §5, §7, §11 (operations 3 and 4; profile C with the text computed,
+// the variants mean and mean+seg), §10 (D2, D9, D10, D12). Thread safety: blocks on the disk; any
+// thread.
 
 #pragma once
 
@@ -42,6 +43,7 @@ struct TeamPlanRequest {
   TeamCorrection correction = TeamCorrection::kMean;
   double gamma = 0.3;  // of the gate, which anchors ask
   std::uint32_t first_rows = 0;
+  bool correct_text = false;  // not with kAnchors: the text between slots is computed there
   bool exact = false;
   PromptRequest prompt;  // tokens, costs, store_tokens and edit.min_run; the rest follows
 };
@@ -71,6 +73,7 @@ struct TeamPlan {
   std::string_view reason;
   std::uint64_t epoch = 0;
   std::vector<TeamSlotPlan> slots;
+  std::vector<TeamSlotPlan> texts;  // behind each slot; none unless the request corrects text
   double gate_us = 0, weights_us = 0, blend_us = 0;
 };
 

@@ -304,7 +304,7 @@ Result<TeamPool::Learned> TeamPool::Learn(const TeamLesson& lesson) {
     next.team = lesson.team;
     next.agent = lesson.agent;
     next.slot = lesson.slot;
-    next.of_answers = lesson.of_answers;
+    next.of = lesson.of;
     next.block_tokens = model.profile.block_tokens;
   }
   ++next.deposits;

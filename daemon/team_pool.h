@@ -31,7 +31,7 @@ struct TeamLesson {
   std::shared_ptr<const OpenedModel> model;
   MeanKey key;
   std::string team, agent, slot;
-  bool of_answers = false;
+  MeanOf of = MeanOf::kTexts;
   ContentKey content;
   bool of_corrected = false;  // its own rows inherit a correction's error
   std::uint32_t rows = 0;

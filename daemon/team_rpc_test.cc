@@ -1,5 +1,6 @@
 // A team over the schema: what it learns and for whom, what it reuses, and what it refuses.
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <limits>
@@ -49,6 +50,112 @@ TEST_F(TeamRpcTest, WithoutCorrectionContentsAreTurnedToTheirPlace) {
   EXPECT_TRUE(plan.getTeam().getReuses());
   // The base has its own hundredths a row, and nothing of the agent's quarter.
   ExpectRowsAreExact(worker, plan, {{kHead, 0}, {question, 0}, {kTail, 0}}, 6 * kUlp16);
+}
+
+class TeamTextTest : public TeamRpcTest {
+ protected:
+  void PutTail(TeamWorker& worker) {
+    const auto version = worker.PutTemplate("solver", {kHead, kTail}, {"question"});
+    worker.PutSegment(version.getVersion(), 1, kTail, static_cast<Position>(kHead.size()));
+  }
+  // Its plan of the third question, the first two being learned from.
+  auto PlanOfThird(TeamWorker& worker, const TeamWorker::Ask& ask) {
+    worker.PutText(ask.contents[0]);
+    const auto version = worker.PutTemplate("solver", {kHead, kTail}, {"question"});
+    auto plan = worker.Plan(version.getVersion(), ask);
+    EXPECT_EQ(MessageOf(plan), "");
+    return plan;
+  }
+};
+
+TEST_F(TeamTextTest, TextBetweenContentsIsCorrectedWhereThatIsAsked) {
+  for (const auto correction : {std::uint8_t{1}, std::uint8_t{3}}) {
+    TeamWorker worker(loop_.io, daemon_.socket(), "team" + std::to_string(correction));
+    PutTail(worker);
+    auto ask = AskWithText(Question(1));
+    ask.correction = correction;
+    EXPECT_EQ(Run(worker, Question(1), ask), "few_deposits, learned, learned text");
+    ask.contents = {Question(2)};
+    EXPECT_EQ(Run(worker, Question(2), ask), "few_deposits, learned, learned text");
+    ask.contents = {Question(3)};
+    auto plan = PlanOfThird(worker, ask);
+    EXPECT_TRUE(plan.getTeam().getReuses()) << plan.getTeam().getReason().cStr();
+    // All behind the first text but the last token.
+    EXPECT_EQ(plan.getReply().getAnchoredRows(), 40u + kTail.size() - 1);
+    EXPECT_EQ(plan.getReply().getComputedRows(), kHead.size() % 16 + 1);
+    ASSERT_EQ(plan.getTeam().getTexts().size(), 1u);
+    EXPECT_STREQ(plan.getTeam().getTexts()[0].getReason().cStr(), "corrected");
+    EXPECT_EQ(plan.getTeam().getTexts()[0].getDeposits(), 2u);
+    ExpectRowsAreExact(worker, plan, PartsOf(Question(3)), 6 * kUlp16);
+    const auto status = worker.Status();
+    ASSERT_EQ(status.getStatus().getMeans().size(), 2u);
+    const auto means = status.getStatus().getMeans();
+    const auto& of_text = means[0].getOfPrompt() ? means[0] : means[1];
+    EXPECT_TRUE(of_text.getOfPrompt());
+    EXPECT_EQ(of_text.getRows(), kTail.size());
+    // Who does not ask for it has the text computed.
+    ask.correct_text = false;
+    auto without = PlanOfThird(worker, ask);
+    EXPECT_EQ(without.getReply().getAnchoredRows(), 40u);
+    EXPECT_EQ(without.getTeam().getTexts().size(), 0u);
+    EXPECT_NE(without.getTeam().getEpoch(), plan.getTeam().getEpoch());
+  }
+}
+
+TEST_F(TeamTextTest, WithoutCorrectionTextIsTurnedToItsPlace) {
+  TeamWorker worker(loop_.io, daemon_.socket());
+  PutTail(worker);
+  auto ask = AskWithText(Question(1));
+  ask.correction = 0;
+  auto plan = PlanOfThird(worker, ask);
+  EXPECT_EQ(plan.getReply().getAnchoredRows(), 40u + kTail.size() - 1);
+  ExpectRowsAreExact(worker, plan, {{kHead, 0}, {Question(1), 0}, {kTail, 0}}, 6 * kUlp16);
+}
+
+TEST_F(TeamTextTest, TextWithoutRowsOfItsOwnIsComputedAndTheContentReused) {
+  TeamWorker worker(loop_.io, daemon_.socket());
+  EXPECT_EQ(Run(worker, Question(1), AskWithText(Question(1))), "few_deposits, learned");
+  EXPECT_EQ(Run(worker, Question(2), AskWithText(Question(2))), "few_deposits, learned");
+  auto plan = PlanOfThird(worker, AskWithText(Question(3)));
+  EXPECT_TRUE(plan.getTeam().getReuses());
+  EXPECT_EQ(plan.getReply().getAnchoredRows(), 40u);
+  EXPECT_STREQ(plan.getTeam().getTexts()[0].getReason().cStr(), "missing_base");
+  EXPECT_FALSE(plan.getTeam().getTexts()[0].getWanted());
+}
+
+TEST_F(TeamTextTest, ATeamThatKnowsItsContentsLearnsItsTextBeforeItCorrectsIt) {
+  TeamWorker worker(loop_.io, daemon_.socket());
+  Run(worker, Question(1));
+  Run(worker, Question(2));
+  PutTail(worker);
+  EXPECT_EQ(Run(worker, Question(3), AskWithText(Question(3))), "few_deposits, learned text");
+  EXPECT_EQ(Run(worker, Question(4), AskWithText(Question(4))), "few_deposits, learned text");
+  EXPECT_TRUE(PlanOfThird(worker, AskWithText(Question(5))).getTeam().getReuses());
+}
+
+TEST_F(TeamTextTest, TheSamePromptTeachesItsTextOnce) {
+  TeamWorker worker(loop_.io, daemon_.socket());
+  PutTail(worker);
+  EXPECT_EQ(Run(worker, Question(1), AskWithText(Question(1))),
+            "few_deposits, learned, learned text");
+  EXPECT_EQ(Run(worker, Question(1), AskWithText(Question(1))), "few_deposits, known, known text");
+}
+
+TEST_F(TeamTextTest, SegmentsOfAnotherVersionThatAreNotThereOrOfAnchorsAreRefused) {
+  TeamWorker worker(loop_.io, daemon_.socket(), "team", 2, true);
+  const auto put = worker.PutTemplate("solver", {kHead, kTail}, {"question"});
+  const auto version = put.getVersion();
+  EXPECT_EQ(MessageOf(worker.AskSegment(version, 0)), "segment is 0; the limit is 1 to 1");
+  EXPECT_EQ(MessageOf(worker.AskSegment(version, 2)), "segment is 2; the limit is 1 to 1");
+  EXPECT_FALSE(worker.AskSegment(version, 1).hasError());
+  TeamWorker other(loop_.io, daemon_.socket(), "other");
+  EXPECT_THAT(MessageOf(other.AskSegment(version, 1)),
+              ::testing::HasSubstr("the team has no such template: put it again"));
+  auto ask = AskWithText(Question(1));
+  ask.correction = 2;
+  EXPECT_EQ(
+      MessageOf(worker.Plan(version, ask)),
+      "correctText is set with correction 2 (anchors), which computes the text between slots");
 }
 
 TEST_F(TeamRpcTest, ALongerContentThanEnoughEarlierOnesIsComputed) {

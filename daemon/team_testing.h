@@ -132,9 +132,26 @@ class TeamWorker {
     ASSERT_EQ(MessageOf(stored), "");
   }
 
+  auto AskSegment(rpc::Hash128::Reader version, std::uint32_t segment) {
+    auto request = team_.putSegmentRequest();
+    request.setVersion(version);
+    request.setSegment(segment);
+    return request.send().wait(wait());
+  }
+  // A template's text where it lies with nothing in the slots, unless it is held.
+  void PutSegment(rpc::Hash128::Reader version, std::uint32_t segment, const Tokens& tokens,
+                  Position position) {
+    auto reply = AskSegment(version, segment);
+    ASSERT_EQ(MessageOf(reply), "");
+    if (reply.getIsHeld()) return;
+    const auto stored = Upload(reply.getUpload(), tokens, position);
+    ASSERT_EQ(MessageOf(stored), "");
+  }
+
   struct Ask {
     std::vector<Tokens> contents;
     std::uint8_t correction = 1;
+    bool correct_text = false;
     bool exact = false;
     std::uint32_t first_rows = 0, store_tokens = 0;
     double prefill_us = 2000;
@@ -150,6 +167,7 @@ class TeamWorker {
       WriteTokens(tokens, contents[i].initTokens(static_cast<unsigned>(tokens.size())));
     }
     request.setCorrection(ask.correction);
+    request.setCorrectText(ask.correct_text);
     request.setGamma(ask.gamma);
     request.setExact(ask.exact);
     request.setFirstRows(ask.first_rows);
@@ -309,10 +327,13 @@ class TeamRpcTest : public ::testing::Test {
 
   // The whole of one call: own rows, plan, compute, commit, deposit.
   std::string Run(TeamWorker& worker, const Tokens& question, std::uint8_t correction = 1) {
-    worker.PutText(question);
-    const auto version = worker.PutTemplate("solver", {kHead, kTail}, {"question"});
     auto ask = AskOf(question);
     ask.correction = correction;
+    return Run(worker, question, ask);
+  }
+  std::string Run(TeamWorker& worker, const Tokens& question, const TeamWorker::Ask& ask) {
+    worker.PutText(question);
+    const auto version = worker.PutTemplate("solver", {kHead, kTail}, {"question"});
     auto plan = worker.Plan(version.getVersion(), ask);
     EXPECT_EQ(MessageOf(plan), "");
     worker.Commit(plan, PartsOf(question));
@@ -320,9 +341,15 @@ class TeamRpcTest : public ::testing::Test {
     const auto deposit = plan.getCall().depositRequest().send().wait(worker.wait());
     EXPECT_EQ(MessageOf(deposit), "");
     for (const auto slot : deposit.getSlots()) {
-      outcome += std::string(", ") + slot.getOutcome().cStr();
+      outcome += std::string(", ") + slot.getOutcome().cStr() + (slot.getOfText() ? " text" : "");
     }
     return outcome;
+  }
+  // The same where the text behind the question is corrected, too.
+  static TeamWorker::Ask AskWithText(const Tokens& question) {
+    auto ask = AskOf(question);
+    ask.correct_text = true;
+    return ask;
   }
   static TeamWorker::Ask AskOf(const Tokens& question) {
     return {

@@ -87,16 +87,18 @@ Result<AgentTemplatePtr> ReadAndPutTemplate(rpc::TeamTemplate::Reader reader,
   return team.Put(std::move(*agent), std::move(segments), std::move(slots), profile.context_tokens);
 }
 
+Status NoSuchVersion(const ReaderKey& version) {
+  return NotFound("version is " + version.ToHex() +
+                  "; the team has no such template: put it again");
+}
+
 Result<TeamPlanRequest> ReadTeamPlanRequest(rpc::TeamPlanRequest::Reader reader,
                                             const ModelProfile& profile, Team& team,
                                             const TeamOptions& options) {
   TeamPlanRequest request;
   const auto version = ReadHash<ReaderKey>(reader.getVersion());
   request.shape = team.Find(version);
-  if (request.shape == nullptr) {
-    return Fail(NotFound("version is " + version.ToHex() +
-                         "; the team has no such template: put it again"));
-  }
+  if (request.shape == nullptr) return Fail(NoSuchVersion(version));
   if (reader.getContents().size() > PromptTemplate::kMaxSlots) {
     return Fail(
         OutOfRange("contents' length", reader.getContents().size(), 1, PromptTemplate::kMaxSlots));
@@ -122,6 +124,11 @@ Result<TeamPlanRequest> ReadTeamPlanRequest(rpc::TeamPlanRequest::Reader reader,
   if (request.correction == TeamCorrection::kAnchors && !options.keeps_anchors) {
     return Fail(InvalidArgument(
         "correction is 2 (anchors); the team was opened without keepAnchors and has none"));
+  }
+  request.correct_text = reader.getCorrectText();
+  if (request.correct_text && request.correction == TeamCorrection::kAnchors) {
+    return Fail(InvalidArgument(
+        "correctText is set with correction 2 (anchors), which computes the text between slots"));
   }
   request.gamma = reader.getGamma();
   if (!(request.gamma >= 0 && request.gamma <= 1)) {
@@ -152,14 +159,18 @@ void WriteTeamPlan(const TeamPlan& plan, rpc::TeamPlanInfo::Builder builder) {
   builder.setGateUs(plan.gate_us);
   builder.setWeightsUs(plan.weights_us);
   builder.setBlendUs(plan.blend_us);
-  auto slots = builder.initSlots(static_cast<unsigned>(plan.slots.size()));
-  for (unsigned i = 0; i < slots.size(); ++i) {
-    slots[i].setReason(std::string(plan.slots[i].reason).c_str());
-    slots[i].setCoveredRows(plan.slots[i].covered_rows);
-    slots[i].setDeposits(plan.slots[i].deposits);
-    slots[i].setWanted(plan.slots[i].is_wanted);
-    slots[i].setEntropyBits(plan.slots[i].entropy_bits);
-  }
+  const auto write = [](const std::vector<TeamSlotPlan>& parts, auto list) {
+    for (unsigned i = 0; i < list.size(); ++i) {
+      list[i].setReason(std::string(parts[i].reason).c_str());
+      list[i].setCoveredRows(parts[i].covered_rows);
+      list[i].setDeposits(parts[i].deposits);
+      list[i].setWanted(parts[i].is_wanted);
+      list[i].setEntropyBits(parts[i].entropy_bits);
+    }
+  };
+  write(plan.slots, builder.initSlots(static_cast<unsigned>(plan.slots.size())));
+  if (plan.texts.empty()) return;
+  write(plan.texts, builder.initTexts(static_cast<unsigned>(plan.texts.size())));
 }
 
 void WriteTeamStatus(const std::vector<TeamPool::Row>& means, const TeamPool::Totals& totals,
@@ -169,7 +180,8 @@ void WriteTeamStatus(const std::vector<TeamPool::Row>& means, const TeamPool::To
     const MeanSnapshot& mean = *means[i].mean;
     list[i].setAgent(Ptr(mean.agent));
     list[i].setSlot(Ptr(mean.slot));
-    list[i].setOfAnswers(mean.of_answers);
+    list[i].setOfAnswers(mean.of == MeanOf::kAnswers);
+    list[i].setOfPrompt(mean.of == MeanOf::kPrompt);
     list[i].setDeposits(mean.deposits);
     list[i].setOfCorrected(mean.of_corrected);
     list[i].setRows(mean.rows());

@@ -20,6 +20,7 @@ Result<std::string> ReadTeamName(std::string_view field, capnp::Text::Reader tex
 Result<TeamOptions> ReadTeamOptions(rpc::TeamOptions::Reader reader, const ModelProfile& profile);
 Result<AgentTemplatePtr> ReadAndPutTemplate(rpc::TeamTemplate::Reader reader,
                                             const ModelProfile& profile, Team& team);
+Status NoSuchVersion(const ReaderKey& version);
 // Fills in the prompt. kNotFound: the version was not put.
 Result<TeamPlanRequest> ReadTeamPlanRequest(rpc::TeamPlanRequest::Reader reader,
                                             const ModelProfile& profile, Team& team,

@@ -200,9 +200,10 @@ struct TeamOptions {
   keepAnchors @2 :Bool;
 }
 
-# KVCOMM as a service (specs: KVCOMM §11; text between slots is computed): a content (a question, a tool's result, an
+# KVCOMM as a service (specs: KVCOMM §11): a content (a question, a tool's result, an
 # answer) is prefilled once; every agent's prompt is assembled from it, its rows corrected by the mean of offsets that
-# were measured where that agent's earlier prompts were computed exactly.
+# were measured where that agent's earlier prompts were computed exactly. The text between is computed, or, where a plan
+# asks for it, corrected likewise.
 #
 #   putTemplate, then for every call: putText or TeamCall.putAnswer for each content, plan, place and compute,
 #   Plan.commit, TeamCall.deposit where the plan wants slots.
@@ -215,6 +216,10 @@ interface Team {
   plan @2 (request :TeamPlanRequest)
       -> (error :Error, plan :Plan, reply :PlanReply, team :TeamPlanInfo, call :TeamCall);
   status @3 () -> (error :Error, status :TeamStatus);
+  # Rows of a template's own text, segment 1 to n, as they are where nothing stands in its slots: what correctText
+  # corrects. As putText.
+  putSegment @4 (version :Hash128, segment :UInt32)
+      -> (error :Error, content :Hash128, isHeld :Bool, upload :TeamUpload);
 }
 
 struct TeamTemplate {
@@ -240,6 +245,7 @@ struct TeamPlanRequest {
   costs @6 :CostModel;              # absent: defaults
   minRun @7 :UInt32 = 16;           # shorter reused runs are computed
   gamma @8 :Float64 = 0.3;          # of the gate, which correction 2 asks; 0 to 1: all that are long enough
+  correctText @9 :Bool;             # the text between slots, too, by corrections 0, 1 and 3; else it is computed
 }
 
 struct TeamPlanInfo {
@@ -251,6 +257,7 @@ struct TeamPlanInfo {
   blendUs @4 :Float64;              # in the daemon, of tookUs
   gateUs @5 :Float64;               # the same
   weightsUs @6 :Float64;            # the same
+  texts @7 :List(TeamSlot);         # with correctText: of the text behind each slot; without rows of its own it is computed
 }
 
 struct TeamSlot {
@@ -275,6 +282,7 @@ struct TeamDeposit {
   outcome @1 :Text;                 # learned, known, missing_base, rows_gone, too_long, pool_bound, not_finite,
                                     # failed
   message @2 :Text;                 # for people, where nothing was learned
+  ofText @3 :Bool;                  # of the text behind that slot
 }
 
 # A content's own rows, in blocks as Work.commit takes them, keys as they were computed. Unfinished it leaves nothing.
@@ -301,6 +309,7 @@ struct TeamMean {
   bytes @5 :UInt64;
   uses @6 :UInt64;                  # since the daemon started
   ofCorrected @7 :UInt32;           # deposits of answers whose producers ran on corrected rows themselves
+  ofPrompt @8 :Bool;                # of the template's text behind the slot
 }
 
 struct Quality {

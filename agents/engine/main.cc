@@ -425,10 +425,11 @@ void AddTeam(Program& program) {
   AddTeamCases(command, team->cases, team->graph_path,
                "cases before those, answered but not measured");
   command
-      ->add_option(
-          "--mode", team->mode,
-          "dense, exact, rotate, mean+seg, trust+seg or C+seg; +b4 behind all but the first "
-          "two: the first 4 rows of every content are computed")
+      ->add_option("--mode", team->mode,
+                   "dense, exact, rotate, mean+seg, trust+seg or C+seg; turn, mean or trust: the "
+                   "text between contents is "
+                   "not computed; +b4 behind all but the first "
+                   "two: the first 4 rows of every content are computed")
       ->capture_default_str();
   command->add_flag("--compare", team->compare,
                     "beside dense prefill and an exact prefix cache: times, KL, top-1");

@@ -39,7 +39,31 @@ Result<std::unique_ptr<DaemonTeam>> DaemonTeam::Open(Engine& engine, ModelHandle
     made->templates_.push_back(std::move(*shape));
     made->versions_.push_back(*version);
   }
+  made->texts_put_.resize(made->versions_.size());
+  for (std::size_t i = 0; options.corrects_text && i < made->versions_.size(); ++i) {
+    made->PutTextsOf(i);
+  }
   return made;
+}
+
+void DaemonTeam::PutTextsOf(std::size_t agent) {
+  texts_put_[agent] = true;
+  const std::vector<std::vector<TokenId>>& segments = templates_[agent].segments;
+  std::vector<TokenId> bare;
+  for (const auto& segment : segments) bare.insert(bare.end(), segment.begin(), segment.end());
+  bool is_computed = false;
+  auto begin = static_cast<Position>(segments.front().size());
+  for (std::uint32_t i = 1; i < segments.size(); ++i) {
+    auto reply = team_->PutSegment(versions_[agent], i);
+    if (!reply) return;
+    if (reply->upload != nullptr) {
+      if (!is_computed) engine_.Clear();
+      if (!is_computed && !engine_.RunRest(bare).ok()) return;
+      is_computed = true;
+      if (!reply->upload->Commit(EngineRows(engine_, begin), UploadAck::kHeld)) return;
+    }
+    begin += static_cast<Position>(segments[i].size());
+  }
 }
 
 Result<DaemonContent> DaemonTeam::FromText(std::span<const TokenId> tokens) {
@@ -110,6 +134,7 @@ Result<DaemonCall> DaemonTeam::Prefill(std::size_t agent,
                                 std::to_string(call.prompt.size()) + " tokens; the context has " +
                                 std::to_string(engine_.context_tokens())));
   }
+  if (!mode.computes_text && !texts_put_[agent]) PutTextsOf(agent);
   engine_.Clear();
   const std::int64_t start_ns = clock_.NowNs();
   call.mode = "dense";
@@ -123,6 +148,7 @@ Result<DaemonCall> DaemonTeam::Prefill(std::size_t agent,
     ask.gamma = gamma_;
     ask.exact = !mode.reuses;
     ask.first_rows = mode.first_rows;
+    ask.correct_text = !mode.computes_text;
     ask.store_tokens = static_cast<std::uint32_t>(call.prompt.size());
     ask.costs = engine_.costs();
     auto handle = team_->Plan(ask);
@@ -131,6 +157,9 @@ Result<DaemonCall> DaemonTeam::Prefill(std::size_t agent,
       call.handle = std::move(*handle);
       call.reason = call.handle->reason;
       call.mode = call.handle->reuses ? mode.name : "exact";
+      for (const TeamCallHandle::Slot& text : call.handle->texts) {
+        if (text.reason == "missing_base") texts_put_[agent] = false;
+      }
       if (const Status status = CarryOut(call); !status.ok()) {
         call.fallback = status.ToString();
         call.handle.reset();

@@ -55,10 +55,12 @@ class DaemonTeam {
     std::uint32_t least_deposits = 4;
     bool keeps_anchors = false;  // for modes with anchors
     double gamma = 0.3;          // of their gate
+    bool corrects_text = false;  // for modes that do not compute the text between contents
     std::string name = {};       // of the team; empty: the graph's
   };
 
-  // Puts the templates of all agents. `model` and `engine` outlive it.
+  // Puts the templates of all agents, and their text's rows where text is corrected. `model` and
+  // `engine` outlive it.
   static Result<std::unique_ptr<DaemonTeam>> Open(Engine& engine, ModelHandle& model,
                                                   const TeamGraph& graph, const Options& options);
 
@@ -88,6 +90,9 @@ class DaemonTeam {
   DaemonTeam(Engine& engine, ModelHandle& model, double gamma)
       : engine_(engine), model_(model), gamma_(gamma) {}
   Status CarryOut(DaemonCall& call);
+  // The template's text as it is with nothing in its slots, unless the daemon has it; where that
+  // fails, plans compute the text.
+  void PutTextsOf(std::size_t agent);
   // What FromText() does where the daemon wants the rows; errors are the daemon's.
   Status ComputeText(std::span<const TokenId> tokens, TeamContentUpload& upload);
 
@@ -99,6 +104,8 @@ class DaemonTeam {
   std::vector<TokenId> lead_in_;
   std::vector<TeamTemplate> templates_;
   std::vector<TeamId> versions_;
+  std::vector<bool>
+      texts_put_;  // by agent; false: to be put before its next plan that corrects text
 };
 
 // Rows [begin, begin + tokens) of the engine as an upload wants them.

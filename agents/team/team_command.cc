@@ -16,10 +16,12 @@ constexpr const char* kName = "team";
 
 Result<TeamMode> ModeOf(const std::string& name) {
   auto mode = ParseTeamMode(name);
-  if (!mode || !mode->reuses || mode->computes_text) return mode;
+  const bool by_anchors = mode && (mode->slots == SlotCorrection::kAnchors ||
+                                   mode->slots == SlotCorrection::kPublishedAnchors);
+  if (!by_anchors || mode->computes_text) return mode;
   return Fail(Unsupported("mode is '" + name +
-                          "'; the daemon computes the text between slots: use C+seg (`bench team` "
-                          "knows C)"));
+                          "'; the daemon corrects no text by anchors: use C+seg (`bench team` "
+                          "knows C and R)"));
 }
 
 // What a prefix cache has today: shorter blocks than ours hold more of a short beginning.
@@ -33,7 +35,7 @@ struct World {
 
 Result<World> OpenWorld(Client& client, Engine& engine, const GateReport& gate,
                         const TeamGraph& graph, const TeamCommandOptions& options,
-                        bool keeps_anchors, bool is_prefix_cache) {
+                        const TeamMode& mode, bool is_prefix_cache) {
   ModelProfile profile = engine.profile();
   if (is_prefix_cache) {
     profile.adapters += "+exact-prefix-cache";
@@ -46,8 +48,9 @@ Result<World> OpenWorld(Client& client, Engine& engine, const GateReport& gate,
   auto team = DaemonTeam::Open(engine, *world.model, graph,
                                {.chat = options.chat,
                                 .least_deposits = options.least_deposits,
-                                .keeps_anchors = keeps_anchors,
+                                .keeps_anchors = mode.slots == SlotCorrection::kAnchors,
                                 .gamma = options.gamma,
+                                .corrects_text = mode.reuses && !mode.computes_text,
                                 .name = options.team});
   if (!team) return Fail(team.error());
   world.team = std::move(*team);
@@ -74,12 +77,12 @@ Status Measure(const CommonOptions& options, const TeamCommandOptions& team,
   const auto client =
       Client::Connect({.socket_path = options.socket_path, .name = "kvcommons-engine"});
   if (!client) return client.error();
-  const bool keeps_anchors = mode->slots == SlotCorrection::kAnchors;
-  auto own = OpenWorld(**client, **engine, *gate, *graph, team, keeps_anchors, false);
+  const bool asks_gate = mode->slots == SlotCorrection::kAnchors;
+  auto own = OpenWorld(**client, **engine, *gate, *graph, team, *mode, false);
   if (!own) return own.error();
   World exact;
   if (team.compare) {
-    auto opened = OpenWorld(**client, **engine, *gate, *graph, team, false, true);
+    auto opened = OpenWorld(**client, **engine, *gate, *graph, team, {.name = "exact"}, true);
     if (!opened) return opened.error();
     exact = std::move(*opened);
   }
@@ -99,7 +102,7 @@ Status Measure(const CommonOptions& options, const TeamCommandOptions& team,
   *report = TeamRunReport(measured->lines);
   (*report)["team"] = graph->name;
   (*report)["refused"] = measured->refused;
-  (*report)["gamma"] = keeps_anchors ? Json(team.gamma) : Json();  // means ask no gate
+  (*report)["gamma"] = asks_gate ? Json(team.gamma) : Json();  // means ask no gate
   if (const auto learned = own->team->team().GetStatus()) {
     (*report)["pool_bytes"] = learned->bytes;
     (*report)["pool_bytes_max"] = learned->limit_bytes;

@@ -304,6 +304,27 @@ TEST_F(TeamTest, MeansBringPromptsNearerToFullPrefillThanTurningAlone) {
   EXPECT_LT(corrected_kl, 0.3);
 }
 
+TEST_F(TeamTest, WhereTextIsCorrectedOnlyTheLastTokenIsComputed) {
+  TeamRun run(*engine_, graph_, *team_, nullptr, {.mode = Mode("mean")});
+  for (std::size_t i = 0; i < 3; ++i) {
+    const auto line = run.Run("q", {{"question", kQuestions[i]}}, false);
+    ASSERT_TRUE(line) << line.error().ToString();
+    const auto& learned = (*line)["agents"][0]["learned"];
+    ASSERT_EQ(learned.size(), i < 2 ? 2u : 0u) << "the question and the text behind it";
+  }
+  const DaemonContent content = Text(kQuestions[3]);
+  const Inputs inputs = {&content};
+  const auto turned = team_->Prefill(0, inputs, Mode("turn")).value();
+  EXPECT_EQ(turned.mode, "turn");
+  const double turned_kl = KlToDense(turned.prompt);
+  const auto corrected = team_->Prefill(0, inputs, Mode("mean")).value();
+  ASSERT_GT(corrected.anchored, 0u) << corrected.reason;
+  EXPECT_EQ(corrected.anchored + corrected.exact + 1, corrected.prompt.size());
+  const double corrected_kl = KlToDense(corrected.prompt);
+  EXPECT_LT(corrected_kl, turned_kl);
+  EXPECT_LT(corrected_kl, 1);
+}
+
 TEST_F(TeamTest, TheCommandReportsEveryAgentBesideDenseAndExact) {
   const std::string folder = daemon_.folder();
   {
@@ -350,7 +371,7 @@ TEST_F(TeamTest, TheCommandReportsEveryAgentBesideDenseAndExact) {
 
   const auto anchors = team({"--mode", "C"});
   EXPECT_EQ(anchors.exit_code, 1);
-  EXPECT_THAT(anchors.output, HasSubstr("the daemon computes the text between slots"));
+  EXPECT_THAT(anchors.output, HasSubstr("the daemon corrects no text by anchors"));
   const auto unknown = team({"--mode", "best"});
   EXPECT_EQ(unknown.exit_code, 2);
   EXPECT_THAT(unknown.output, HasSubstr("mode is 'best'; known are"));
