@@ -472,7 +472,8 @@ void AddBenchTeam(Program& program, CLI::App& bench) {
           "--modes", team->modes,
           "dense, exact, rotate, mean+seg, trust+seg, C+seg; turn, mean, trust, C, R: the text "
           "between contents is not computed; +b4 behind all but the first two: the first 4 rows of "
-          "every content are computed")
+          "every content are computed; compose, or +d10 where the text is computed: 10 % of "
+          "contents' rows, chosen by the rule design")
       ->delimiter(',')
       ->capture_default_str();
   AddTeamComparison(command, team->chat, team->forced_tokens);

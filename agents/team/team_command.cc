@@ -18,6 +18,11 @@ Result<TeamMode> ModeOf(const std::string& name) {
   auto mode = ParseTeamMode(name);
   const bool by_anchors = mode && (mode->slots == SlotCorrection::kAnchors ||
                                    mode->slots == SlotCorrection::kPublishedAnchors);
+  if (mode && mode->design_percent > 0) {
+    return Fail(Unsupported("mode is '" + name +
+                            "'; the daemon's plans choose no rows: use +b "
+                            "(`bench team` knows compose and +d)"));
+  }
   if (!by_anchors || mode->computes_text) return mode;
   return Fail(Unsupported("mode is '" + name +
                           "'; the daemon corrects no text by anchors: use C+seg (`bench team` "

@@ -8,8 +8,10 @@
 //   C+seg      contents with anchors' offsets by nearness; text computed
 //   turn, mean, trust, C   the same four with the text in between corrected likewise, not computed
 //   R          C as the published code does it: keys compared and corrected where they stand
-// and, but for the first two, "+b4": the first 4 rows of every content are computed too.
-// Source: specs: KVCOMM §11. Thread safety: a value.
+// and, but for the first two, "+b4": the first 4 rows of every content are computed too; and where
+// the text is computed "+d10": 10 % of contents' rows, those that the selection rule `design`
+// takes: by the last text's attention where looking at it pays, else first rows. `compose` is
+// rotate+d17. Source: specs: KVCOMM §11. Thread safety: a value.
 
 #pragma once
 
@@ -32,6 +34,7 @@ enum class SlotCorrection : std::uint8_t {
 
 struct TeamMode {
   static constexpr std::uint32_t kMaxFirstRows = 1024;
+  static constexpr std::uint32_t kMaxDesignPercent = 100;
 
   std::string name;
   bool reuses = false;  // contents; false: dense or exact
@@ -39,6 +42,7 @@ struct TeamMode {
   SlotCorrection slots = SlotCorrection::kNone;
   bool computes_text = true;  // false: corrected as the slots are
   std::uint32_t first_rows = 0;
+  std::uint32_t design_percent = 0;  // of contents' rows, charged
 };
 
 // kInvalidArgument lists the known ones.

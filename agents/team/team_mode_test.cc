@@ -39,6 +39,20 @@ TEST(TeamMode, UnknownNamesAreRefusedWithTheKnownOnes) {
   }
 }
 
+TEST(TeamMode, RowsThatARuleChoosesAreAShareOfContentsWhoseTextIsComputed) {
+  EXPECT_EQ(ParseTeamMode("trust+seg+d10")->design_percent, 10U);
+  EXPECT_EQ(ParseTeamMode("trust+seg+d10")->slots, SlotCorrection::kTrustedMean);
+  EXPECT_EQ(ParseTeamMode("compose")->design_percent, 17U);
+  EXPECT_EQ(ParseTeamMode("compose")->slots, SlotCorrection::kNone);
+  EXPECT_EQ(ParseTeamMode("compose")->name, "compose");
+  EXPECT_TRUE(ParseTeamMode("rotate+d100"));
+  EXPECT_EQ(ParseTeamMode("rotate+d101").error().message(),
+            "percent behind +d are 101; the limit is 1 to 100");
+  for (const char* name : {"mean+d10", "rotate+b4+d10", "dense+d10", "compose+b4"}) {
+    EXPECT_FALSE(ParseTeamMode(name)) << name;
+  }
+}
+
 TEST(TeamMode, FirstRowsAreLimited) {
   EXPECT_TRUE(ParseTeamMode("C+b1024"));
   EXPECT_EQ(ParseTeamMode("C+b1025").error().message(),

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "agents/engine/elapsed.h"
+#include "agents/rag/compose.h"
 #include "base/clock.h"
 #include "kernels/checksum.h"
 
@@ -182,6 +183,12 @@ Result<TeamCall> TeamSession::Prepare(std::size_t agent, std::span<const SharedC
   const Known* const known = LongestKnown(call.prompt, known_count, &call.exact);
   const auto exact = static_cast<Position>(call.exact);
 
+  if (mode.design_percent > 0) {
+    KVC_FAIL_IF_ERROR(Compose(shape, contents, mode, &call));
+    call.ttft_ms = MsSince(clock, start_ns);
+    return call;
+  }
+
   std::vector<PlaceSpan> spans;
   std::vector<TokenRun> runs;
   std::vector<TeamRows> made;  // what spans point into
@@ -234,6 +241,48 @@ Result<TeamCall> TeamSession::Prepare(std::size_t agent, std::span<const SharedC
   call.charged = static_cast<double>(call.computed) /
                  static_cast<double>(call.prompt.size() - shape.segments.front().size());
   return call;
+}
+
+Status TeamSession::Compose(const TeamTemplate& shape, std::span<const SharedContent> contents,
+                            const TeamMode& mode, TeamCall* call) {
+  const SystemClock clock;
+  const std::int64_t start_ns = clock.NowNs();
+  std::uint32_t head = 0;
+  const Known* const known = LongestKnown(call->prompt, templates_.size(), &head);
+  // Not into the first content: a chunk is whole.
+  head = std::min(head, static_cast<std::uint32_t>(shape.segments.front().size()));
+  ComposePrompt prompt;
+  prompt.tokens = call->prompt;
+  if (head > 0) {
+    prompt.exact.push_back({0, head, 0, known->rows.block.data(), known->rows.rows, 0});
+  }
+  std::vector<std::vector<std::byte>> blocks;
+  for (std::size_t i = 0; i < contents.size(); ++i) {
+    const TeamContent& content = *contents[i];
+    const std::uint32_t rows = content.base.rows;
+    if (rows == 0) continue;
+    // As if it stood at position 0: a chunk's parts are.
+    CorrectedRows corrected = memory_.SlotRows(
+        shape, i, content, {.content_begin = 0, .content_shift = -content.base.origin}, mode.slots);
+    call->uncorrected += rows - corrected.corrected;
+    blocks.push_back(std::move(corrected.block));
+    prompt.chunks.push_back({call->layout.slots[i].content_begin, {{blocks.back().data(), rows}}});
+  }
+  prompt.question_begin = call->layout.slots.back().segment_begin;
+  call->blend_ms = MsSince(clock, start_ns);
+  call->exact = head;
+  Composer composer(engine_, std::move(prompt));
+  const auto report =
+      composer.Run({.rule = "design", .budget = mode.design_percent / 100.0, .completion = false});
+  if (!report) return report.error();
+  call->place_ms = report->place_ms;
+  call->compute_ms = report->look_ms + report->compute_ms;
+  call->computed = report->total - head - report->reused + report->recomputed;
+  // What looking costs is charged, too.
+  const double fresh = report->total - head - report->reused;
+  call->charged = (fresh + report->charged * report->reused) /
+                  static_cast<double>(call->prompt.size() - shape.segments.front().size());
+  return Status();
 }
 
 Status TeamSession::Deposit(std::size_t agent, std::span<const SharedContent> contents,

@@ -79,6 +79,10 @@ class TeamSession {
 
   TeamSession(Engine& engine, TeamMemoryOptions options)
       : engine_(engine), memory_(engine.profile(), options) {}
+  // Rows by the rule `design` in place of first rows. REQUIRES: call.layout and call.prompt are
+  // made.
+  Status Compose(const TeamTemplate& shape, std::span<const SharedContent> contents,
+                 const TeamMode& mode, TeamCall* call);
   TeamRows Slice(const TeamRows& from, Position begin, std::uint32_t rows) const;
   SharedContent MakeContent(std::span<const TokenId> tokens, TeamRows rows) const;
   // The longest beginning of the prompt, but for its last token, that is known; null: none.

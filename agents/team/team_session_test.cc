@@ -93,6 +93,24 @@ TEST_F(TeamSessionTest, ComputingEveryRowIsFullPrefillWhateverWasPlaced) {
   }
 }
 
+TEST_F(TeamSessionTest, RowsThatARuleChoosesBringThePromptNearerToFullPrefill) {
+  const auto contents = Contents(300);
+  const std::vector<float> dense = LogitsOf(0, contents, "dense");
+  const double turned = Kl(dense, LogitsOf(0, contents, "rotate"));
+  const double composed = Kl(dense, LogitsOf(0, contents, "rotate+d60"));
+  EXPECT_LT(composed, turned);
+  const auto less = session_->Prepare(0, contents, *ParseTeamMode("compose"));
+  const auto more = session_->Prepare(0, contents, *ParseTeamMode("rotate+d60"));
+  ASSERT_TRUE(less && more);
+  EXPECT_LT(less->charged, more->charged);
+  EXPECT_GT(less->charged, session_->Prepare(0, contents, *ParseTeamMode("rotate"))->charged);
+  EXPECT_LT(more->charged, 1);
+  EXPECT_EQ(less->exact, session_->shape(0).segments.front().size());
+  // And contents that were corrected before are chosen among in the same way.
+  Learn(0, contents);
+  EXPECT_LT(Kl(dense, LogitsOf(0, contents, "mean+seg+d30")), 1e-5);
+}
+
 TEST_F(TeamSessionTest, WhatOneReaderMeasuredIsNotUsedForAnother) {
   const auto contents = Contents(500);
   const std::vector<float> before = LogitsOf(1, contents, "rotate");
