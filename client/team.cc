@@ -3,6 +3,7 @@
 #include <cstring>
 #include <map>
 #include <optional>
+#include <string>
 #include <utility>
 
 #include "client/block_upload.h"
@@ -56,7 +57,7 @@ class UploadImpl final : public TeamContentUpload {
   const std::size_t tokens_;
 };
 
-// Of putText or putAnswer.
+// Of putText, putSegment or putAnswer.
 template <typename Response>
 Result<TeamContentReply> ContentFrom(const std::shared_ptr<Connection>& connection,
                                      const std::shared_ptr<const ModelProfile>& profile,
@@ -148,6 +149,10 @@ class TeamImpl final : public TeamHandle {
   Result<TeamContentReply> PutSegment(const TeamId& version, std::uint32_t segment) override {
     const auto found = segment_tokens_.find(version);
     if (found == segment_tokens_.end()) return Fail(NoSuchVersion(version));
+    if (segment < 1 || segment >= found->second.size()) {
+      return Fail(InvalidArgument("segment is " + std::to_string(segment) + "; the limit is 1 to " +
+                                  std::to_string(found->second.size() - 1)));
+    }
     return connection_->Guarded("putSegment", [&]() -> Result<TeamContentReply> {
       auto request = team_.putSegmentRequest();
       FillId(version, request.initVersion());

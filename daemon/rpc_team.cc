@@ -232,6 +232,10 @@ class TeamServer final : public rpc::Team::Server {
     for (std::size_t i = 0; i < segment; ++i) {
       base.origin += static_cast<Position>(shape->segments[i].size());
     }
+    // Another session's context may have been longer.
+    const std::size_t end = static_cast<std::size_t>(base.origin) + base.tokens.size();
+    const std::uint32_t limit = model_->profile.context_tokens;
+    if (end > limit) return Refuse(context, OutOfRange("the segment's end", end, 0, limit));
     return AnswerContent(context, ticket_->shared(), std::move(base));
   }
 

@@ -115,7 +115,7 @@ TeamContentRef Team::TextBehind(const AgentTemplate& shape, std::size_t slot) co
 
 ContentKey Team::KeyOfContext(std::span<const TeamContentRef> contents) const {
   Message message;
-  for (const TeamContentRef& content : contents) message.Add(content.content.view());
+  for (const TeamContentRef& content : contents) message.Add(content.tokens);
   return hasher_.IdOf<ContentKey>("teamctxt", message.bytes());
 }
 

@@ -73,7 +73,7 @@ class Team {
   const std::string& name() const { return name_; }
   TeamPool& pool() const { return *pool_; }
 
-  // // The least recently used leaves where there are too many. kInvalidArgument: CheckTemplate
+  // The least recently used leaves where there are too many. kInvalidArgument: CheckTemplate
   // refuses it, or it is longer than `context_tokens`.
   Result<AgentTemplatePtr> Put(std::string agent, std::vector<TokenList> segments,
                                std::vector<std::string> slots, std::uint32_t context_tokens)
@@ -89,7 +89,7 @@ class Team {
   // The template's own text behind a slot, as a content; its rows are those of the prompt with
   // nothing in its slots. Of this template alone.
   TeamContentRef TextBehind(const AgentTemplate& shape, std::size_t slot) const;
-  // What a prompt's text stands behind: all contents before it.
+  // What a prompt's text stands behind: the tokens of all contents before it.
   ContentKey KeyOfContext(std::span<const TeamContentRef> contents) const;
   // A text's own rows are named by the text; an answer's by all that they were computed from.
   // `corrected`: its prompt had corrected rows.

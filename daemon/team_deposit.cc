@@ -88,7 +88,8 @@ TeamDeposit DepositPart(Store& store, const TeamCallRecord& call,
   const BaseRows base = PinBase(store, model, team, content);
   if (base.blocks.empty()) {
     deposit.outcome = "missing_base";
-    deposit.message = "the store lacks the content's own rows; put it again";
+    deposit.message = of_text ? "the store lacks the text's own rows; put the segment again"
+                              : "the store lacks the content's own rows; put it again";
     return deposit;
   }
   const RotationTable back(model.profile.omega, -std::int64_t{begin});
@@ -105,8 +106,7 @@ TeamDeposit DepositPart(Store& store, const TeamCallRecord& call,
   const auto before = std::span(call.contents).first(slot + 1);
   lesson.of = of_text ? MeanOf::kPrompt : content.is_answer ? MeanOf::kAnswers : MeanOf::kTexts;
   lesson.content = of_text ? team.KeyOfContext(before) : content.content;
-  lesson.of_corrected = of_text ? std::any_of(before.begin(), before.end(), IsOfCorrectedRows)
-                                : IsOfCorrectedRows(content);
+  lesson.of_corrected = !of_text && IsOfCorrectedRows(content);
   lesson.rows = rows;
   lesson.offsets = [&](std::uint32_t index, std::uint32_t count) -> Result<std::vector<float>> {
     const PinnedBlock& own = base.blocks[index];

@@ -44,6 +44,7 @@ class Maker {
     bool is_text = false;
     TeamContentRef content;
     Position begin = 0;
+    bool is_bare = false;  // text behind nothing but text: its own rows are exact
     BaseRows base = {};
     MeanPtr mean = nullptr;
     std::vector<AnchorPtr> anchors = {};
@@ -68,11 +69,14 @@ class Maker {
     result_.layout = std::move(*layout);
     result_.slots.resize(count());
     if (request_.correct_text) result_.texts.resize(count());
+    std::size_t tokens_before = 0;
     for (std::size_t i = 0; i < count(); ++i) {
       const SlotPlacement& placed = result_.layout.slots[i];
       parts_.push_back({i, false, request_.contents[i], placed.content_begin});
+      tokens_before += request_.contents[i].tokens.size();
       if (!request_.correct_text) continue;
       parts_.push_back({i, true, team_.TextBehind(*request_.shape, i), placed.segment_begin});
+      parts_.back().is_bare = tokens_before == 0;
     }
     return Status();
   }
@@ -92,14 +96,14 @@ class Maker {
         continue;
       }
       const MeanKey key = team_.KeyOfMean(*request_.shape, part.slot, content.kind);
-      part.mean = team_.pool().Find(key);
+      if (!part.is_bare) part.mean = team_.pool().Find(key);
       if (part.mean != nullptr) {
         slot.deposits = part.mean->deposits;
         slot.covered_rows = std::min(part.mean->CoveredRows(request_.least_deposits), tokens);
       }
       slot.reason = team_reason::kCorrected;
       part.base = PinBase(store_, *model_, team_, content);
-      if (by_mean()) JudgeMean(key, part);
+      if (by_mean() && !part.is_bare) JudgeMean(key, part);
       if (part.base.blocks.empty()) {
         slot.reason = team_reason::kMissingBase;
         slot.is_wanted = false;
@@ -123,7 +127,19 @@ class Maker {
         slot.deposits < request_.least_deposits ? team_reason::kFewDeposits : team_reason::kFewLong;
     slot.is_wanted = true;
     if (tokens > MeanSnapshot::kMaxRows) slot.is_wanted = false;
-    if (!team_.pool().IsTooLong(key, tokens)) return;
+    if (part.is_text) {
+      // The last token is computed in any case.
+      const bool is_last = part.begin + static_cast<Position>(tokens) ==
+                           static_cast<Position>(request_.prompt.tokens.size());
+      if (is_last && tokens == 1) slot.is_wanted = false;
+      // Contents are not made to leave for it: they are what reuse needs.
+      const TeamPool::Totals totals = team_.pool().GetTotals();
+      const bool has_room = part.mean != nullptr ||
+                            totals.bytes + model_->planes.BlockBytes(tokens) <= totals.limit_bytes;
+      if (has_room) return;
+    } else if (!team_.pool().IsTooLong(key, tokens)) {
+      return;
+    }
     slot.reason = team_reason::kPoolBound;
     slot.is_wanted = false;
   }
@@ -239,7 +255,7 @@ class Maker {
     auto made = std::make_unique<Corrections>();
     const OpenedModel& model = *model_;
     const std::size_t blocks = part.base.blocks.size();
-    if (by_mean()) {
+    if (part.mean != nullptr && by_mean()) {
       made->rows.trusts = request_.correction == TeamCorrection::kTrustedMean;
       for (std::size_t i = 0; i < blocks; ++i) {
         const BlockKey& key = part.mean->blocks[i];

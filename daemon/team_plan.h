@@ -4,7 +4,8 @@
 //
 // All or nothing: contents are reused where every slot can be corrected over its whole length, and
 // where the cost model does not find the exact chain alone as fast (I11). Text between slots is
-// computed, or corrected where that is asked and its own rows are there. Corrected rows belong to
+// computed, or corrected where that is asked and its own rows are there; then what can be learned
+// of it is, before contents are reused. Corrected rows belong to
 // the plan: they are never found under any key (I3), and equal requests of equal epochs give equal
 // bytes. Source: specs: KVCOMM §5, §7, §11 (operations 3 and 4; profile C with the text computed,
 // the variants mean and mean+seg), §10 (D2, D9, D10, D12). Thread safety: blocks on the disk; any

@@ -141,6 +141,92 @@ TEST_F(TeamTextTest, TheSamePromptTeachesItsTextOnce) {
   EXPECT_EQ(Run(worker, Question(1), AskWithText(Question(1))), "few_deposits, known, known text");
 }
 
+// Two contents, the text between longer than a block.
+class TeamLongTextTest : public TeamRpcTest {
+ protected:
+  static std::vector<Part> PartsOfTwo(const Tokens& question, const Tokens& answer) {
+    return {{kHead, 0}, {question, 0.25F}, {kMiddle, 0.4F}, {answer, 0.3F}, {kTail, 0.5F}};
+  }
+  static TeamWorker::Ask AskOfTwo(const Tokens& question, const Tokens& answer) {
+    TeamWorker::Ask ask;
+    ask.contents = {question, answer};
+    ask.correct_text = true;
+    ask.store_tokens = static_cast<std::uint32_t>(kHead.size() + question.size() + kMiddle.size() +
+                                                  answer.size() + kTail.size());
+    return ask;
+  }
+  auto Put(TeamWorker& worker, const Tokens& question, const Tokens& answer) {
+    auto version = worker.PutTemplate("judge", {kHead, kMiddle, kTail}, {"question", "answer"});
+    const auto head = static_cast<Position>(kHead.size());
+    worker.PutSegment(version.getVersion(), 1, kMiddle, head);
+    worker.PutSegment(version.getVersion(), 2, kTail, head + static_cast<Position>(kMiddle.size()));
+    for (const Tokens& tokens : {question, answer}) {
+      if (!tokens.empty()) worker.PutText(tokens);
+    }
+    return version;
+  }
+  void Learn(TeamWorker& worker, const Tokens& question, const Tokens& answer,
+             std::size_t learned) {
+    const auto version = Put(worker, question, answer);
+    auto plan = worker.Plan(version.getVersion(), AskOfTwo(question, answer));
+    ASSERT_EQ(MessageOf(plan), "");
+    worker.Commit(plan, PartsOfTwo(question, answer));
+    const auto deposit = worker.Deposit(plan);
+    std::size_t count = 0;
+    for (const auto slot : deposit.getSlots()) {
+      count += std::string(slot.getOutcome().cStr()) == "learned" ? 1 : 0;
+    }
+    EXPECT_EQ(count, learned);
+  }
+
+  static inline const Tokens kMiddle = Text(37, 802);
+};
+
+TEST_F(TeamLongTextTest, EveryTextIsCorrectedWhereItStandsAlsoAfterARestart) {
+  daemon_.Restart(WithDisk());
+  const Tokens question = Question(5), answer = Question(6, 30);
+  {
+    TeamWorker worker(loop_.io, daemon_.socket());
+    Learn(worker, Question(1), Question(2, 33), 4);
+    Learn(worker, Question(3), Question(4, 35), 4);
+  }
+  for (int restarts = 0; restarts < 2; ++restarts) {
+    TeamWorker worker(loop_.io, daemon_.socket());
+    const auto version = Put(worker, question, answer);
+    auto plan = worker.Plan(version.getVersion(), AskOfTwo(question, answer));
+    ASSERT_EQ(MessageOf(plan), "");
+    EXPECT_TRUE(plan.getTeam().getReuses()) << plan.getTeam().getReason().cStr();
+    EXPECT_EQ(plan.getReply().getAnchoredRows(),
+              question.size() + kMiddle.size() + answer.size() + kTail.size() - 1);
+    ExpectRowsAreExact(worker, plan, PartsOfTwo(question, answer), 6 * kUlp16);
+    auto first = AskOfTwo(question, answer);
+    first.first_rows = 4;  // of contents alone
+    EXPECT_EQ(worker.Plan(version.getVersion(), first).getReply().getAnchoredRows() + 8,
+              plan.getReply().getAnchoredRows());
+    daemon_.Restart(WithDisk());
+  }
+}
+
+TEST_F(TeamLongTextTest, EqualContentsTeachATextOnceWhateverTheyAreCalled) {
+  TeamWorker worker(loop_.io, daemon_.socket());
+  const Tokens question = Question(1);
+  Learn(worker, question, Question(2, 33), 4);
+  // The text behind the same question is known, the answer and the text behind it are not.
+  Learn(worker, question, Question(3, 33), 2);
+}
+
+TEST_F(TeamLongTextTest, TextBehindNothingButTextIsItsOwnRows) {
+  TeamWorker worker(loop_.io, daemon_.socket());
+  Learn(worker, Question(1), Question(2, 33), 4);
+  Learn(worker, Question(3), Question(4, 35), 4);
+  const auto version = Put(worker, {}, {});
+  auto ask = AskOfTwo({}, {});
+  auto plan = worker.Plan(version.getVersion(), ask);
+  EXPECT_EQ(plan.getReply().getAnchoredRows(), kMiddle.size() + kTail.size() - 1);
+  EXPECT_FALSE(plan.getTeam().getTexts()[0].getWanted());
+  ExpectRowsAreExact(worker, plan, {{kHead, 0}, {kMiddle, 0}, {kTail, 0}}, 6 * kUlp16);
+}
+
 TEST_F(TeamTextTest, SegmentsOfAnotherVersionThatAreNotThereOrOfAnchorsAreRefused) {
   TeamWorker worker(loop_.io, daemon_.socket(), "team", 2, true);
   const auto put = worker.PutTemplate("solver", {kHead, kTail}, {"question"});
@@ -153,9 +239,8 @@ TEST_F(TeamTextTest, SegmentsOfAnotherVersionThatAreNotThereOrOfAnchorsAreRefuse
               ::testing::HasSubstr("the team has no such template: put it again"));
   auto ask = AskWithText(Question(1));
   ask.correction = 2;
-  EXPECT_EQ(
-      MessageOf(worker.Plan(version, ask)),
-      "correctText is set with correction 2 (anchors), which computes the text between slots");
+  EXPECT_EQ(MessageOf(worker.Plan(version, ask)),
+            "correctText is set with correction 2 (anchors); it takes 0, 1 or 3");
 }
 
 TEST_F(TeamRpcTest, ALongerContentThanEnoughEarlierOnesIsComputed) {

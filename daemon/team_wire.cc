@@ -127,8 +127,8 @@ Result<TeamPlanRequest> ReadTeamPlanRequest(rpc::TeamPlanRequest::Reader reader,
   }
   request.correct_text = reader.getCorrectText();
   if (request.correct_text && request.correction == TeamCorrection::kAnchors) {
-    return Fail(InvalidArgument(
-        "correctText is set with correction 2 (anchors), which computes the text between slots"));
+    return Fail(
+        InvalidArgument("correctText is set with correction 2 (anchors); it takes 0, 1 or 3"));
   }
   request.gamma = reader.getGamma();
   if (!(request.gamma >= 0 && request.gamma <= 1)) {

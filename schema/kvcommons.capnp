@@ -169,7 +169,7 @@ struct PlanReply {
   chunks @12 :List(PlanChunk);      # one for each of the request's
   loadedBytes @13 :UInt64;          # of loadedBlocks
   loadedUs @14 :Float64;            # of tookUs: waiting for the disk
-  anchoredRows @15 :UInt32;         # of a team's slots
+  anchoredRows @15 :UInt32;         # of a team's slots, and of the text between where it is corrected
 }
 
 interface Model {
@@ -205,7 +205,7 @@ struct TeamOptions {
 # were measured where that agent's earlier prompts were computed exactly. The text between is computed, or, where a plan
 # asks for it, corrected likewise.
 #
-#   putTemplate, then for every call: putText or TeamCall.putAnswer for each content, plan, place and compute,
+#   putTemplate, putSegment where text is corrected, then for every call: putText or TeamCall.putAnswer for each content, plan, place and compute,
 #   Plan.commit, TeamCall.deposit where the plan wants slots.
 interface Team {
   # Idempotent. Another text or other slots are another version, for which nothing is learned yet.
@@ -257,12 +257,13 @@ struct TeamPlanInfo {
   blendUs @4 :Float64;              # in the daemon, of tookUs
   gateUs @5 :Float64;               # the same
   weightsUs @6 :Float64;            # the same
-  texts @7 :List(TeamSlot);         # with correctText: of the text behind each slot; without rows of its own it is computed
+  texts @7 :List(TeamSlot);         # with correctText: of the text behind each slot. Wanted texts keep contents from
+                                    # being reused until they are learned; without own rows or room text is computed
 }
 
 struct TeamSlot {
   reason @0 :Text;                  # corrected, few_deposits, few_long, spread, pool_bound, missing_base,
-                                    # empty
+                                    # empty, not_worth_it, asked_exact, cannot_move
   coveredRows @1 :UInt32;           # of the content, from the first on, that the mean covers
   deposits @2 :UInt32;              # contents that the mean is of, or anchors that correct
   wanted @3 :Bool;                  # TeamCall.deposit will learn from it
@@ -271,7 +272,7 @@ struct TeamSlot {
 
 # One planned call of an agent; may outlive its plan.
 interface TeamCall {
-  # Learns from the slots that the plan wanted, from the exact rows of this prompt that the store holds by now. Once.
+  # Learns from the slots and texts that the plan wanted, from the exact rows of this prompt that the store holds by now. Once.
   deposit @0 () -> (error :Error, slots :List(TeamDeposit));
   # The rows of what the model answered to this prompt, as they lie behind it.
   putAnswer @1 (tokens :List(Int32)) -> (error :Error, content :Hash128, isHeld :Bool, upload :TeamUpload);

@@ -6,6 +6,11 @@
 #include "agents/engine/plan_rows.h"
 
 namespace kvcommons {
+namespace {
+
+constexpr std::uint32_t kMostWaitCalls = 1024;
+
+}  // namespace
 
 TeamContentUpload::RowWriter EngineRows(Engine& engine, Position begin) {
   return [&engine, begin](Position first, std::uint32_t count, std::byte* destination) {
@@ -39,15 +44,15 @@ Result<std::unique_ptr<DaemonTeam>> DaemonTeam::Open(Engine& engine, ModelHandle
     made->templates_.push_back(std::move(*shape));
     made->versions_.push_back(*version);
   }
-  made->texts_put_.resize(made->versions_.size());
+  made->texts_.resize(made->versions_.size());
   for (std::size_t i = 0; options.corrects_text && i < made->versions_.size(); ++i) {
-    made->PutTextsOf(i);
+    // One that fails is tried again before the agent's first call.
+    if (!graph.agents[i].exact_only) made->texts_[i].are_put = made->PutTextsOf(i).ok();
   }
   return made;
 }
 
-void DaemonTeam::PutTextsOf(std::size_t agent) {
-  texts_put_[agent] = true;
+Status DaemonTeam::PutTextsOf(std::size_t agent) {
   const std::vector<std::vector<TokenId>>& segments = templates_[agent].segments;
   std::vector<TokenId> bare;
   for (const auto& segment : segments) bare.insert(bare.end(), segment.begin(), segment.end());
@@ -55,15 +60,19 @@ void DaemonTeam::PutTextsOf(std::size_t agent) {
   auto begin = static_cast<Position>(segments.front().size());
   for (std::uint32_t i = 1; i < segments.size(); ++i) {
     auto reply = team_->PutSegment(versions_[agent], i);
-    if (!reply) return;
+    if (!reply) return reply.error();
     if (reply->upload != nullptr) {
-      if (!is_computed) engine_.Clear();
-      if (!is_computed && !engine_.RunRest(bare).ok()) return;
-      is_computed = true;
-      if (!reply->upload->Commit(EngineRows(engine_, begin), UploadAck::kHeld)) return;
+      if (!is_computed) {
+        engine_.Clear();
+        KVC_RETURN_IF_ERROR(engine_.RunRest(bare));
+        is_computed = true;
+      }
+      const auto stored = reply->upload->Commit(EngineRows(engine_, begin), UploadAck::kHeld);
+      if (!stored) return stored.error();
     }
     begin += static_cast<Position>(segments[i].size());
   }
+  return Status();
 }
 
 Result<DaemonContent> DaemonTeam::FromText(std::span<const TokenId> tokens) {
@@ -134,9 +143,18 @@ Result<DaemonCall> DaemonTeam::Prefill(std::size_t agent,
                                 std::to_string(call.prompt.size()) + " tokens; the context has " +
                                 std::to_string(engine_.context_tokens())));
   }
-  if (!mode.computes_text && !texts_put_[agent]) PutTextsOf(agent);
-  engine_.Clear();
+  if (mode.slots == SlotCorrection::kPublishedAnchors) {
+    return Fail(Unsupported("mode is '" + mode.name + "'; the daemon blends as profile C does"));
+  }
   const std::int64_t start_ns = clock_.NowNs();
+  TextsOf& texts = texts_[agent];
+  if (!mode.computes_text && !texts.are_put && texts.wait_calls-- == 0) {
+    texts.are_put = PutTextsOf(agent).ok();
+    texts.wait_calls = texts.next_wait_calls;
+    texts.next_wait_calls = std::min(2 * texts.next_wait_calls, kMostWaitCalls);
+    call.text_ms = MsSince(clock_, start_ns);
+  }
+  engine_.Clear();
   call.mode = "dense";
   call.reason = "asked_dense";
   bool refused = false;  // by a daemon that is there
@@ -151,14 +169,15 @@ Result<DaemonCall> DaemonTeam::Prefill(std::size_t agent,
     ask.correct_text = !mode.computes_text;
     ask.store_tokens = static_cast<std::uint32_t>(call.prompt.size());
     ask.costs = engine_.costs();
+    const std::int64_t plan_ns = clock_.NowNs();
     auto handle = team_->Plan(ask);
-    call.plan_ms = MsSince(clock_, start_ns);
+    call.plan_ms = MsSince(clock_, plan_ns);
     if (handle) {
       call.handle = std::move(*handle);
       call.reason = call.handle->reason;
       call.mode = call.handle->reuses ? mode.name : "exact";
       for (const TeamCallHandle::Slot& text : call.handle->texts) {
-        if (text.reason == "missing_base") texts_put_[agent] = false;
+        if (text.reason == "missing_base") texts.are_put = false;
       }
       if (const Status status = CarryOut(call); !status.ok()) {
         call.fallback = status.ToString();

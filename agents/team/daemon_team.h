@@ -44,7 +44,8 @@ struct DaemonCall {
   double charged = 0;  // computed ÷ rows behind the first text (specs: KVCOMM §16.4)
   double plan_ms = 0, place_ms = 0, compute_ms = 0, ttft_ms = 0;
   double gate_ms = 0, weights_ms = 0, blend_ms = 0;  // of plan_ms
-  std::string fallback;                              // why the daemon was not used; empty: it was
+  double text_ms = 0;    // of ttft_ms: the template's own text, where the daemon had lost its rows
+  std::string fallback;  // why the daemon was not used; empty: it was
   std::unique_ptr<TeamCallHandle> handle;
 };
 
@@ -90,9 +91,9 @@ class DaemonTeam {
   DaemonTeam(Engine& engine, ModelHandle& model, double gamma)
       : engine_(engine), model_(model), gamma_(gamma) {}
   Status CarryOut(DaemonCall& call);
-  // The template's text as it is with nothing in its slots, unless the daemon has it; where that
+  // The template's text as it is with nothing in its slots, unless the daemon has it. Where that
   // fails, plans compute the text.
-  void PutTextsOf(std::size_t agent);
+  Status PutTextsOf(std::size_t agent);
   // What FromText() does where the daemon wants the rows; errors are the daemon's.
   Status ComputeText(std::span<const TokenId> tokens, TeamContentUpload& upload);
 
@@ -104,8 +105,13 @@ class DaemonTeam {
   std::vector<TokenId> lead_in_;
   std::vector<TeamTemplate> templates_;
   std::vector<TeamId> versions_;
-  std::vector<bool>
-      texts_put_;  // by agent; false: to be put before its next plan that corrects text
+  // By agent. A daemon that loses the text's rows again and again is asked less and less often:
+  // every time they are computed anew.
+  struct TextsOf {
+    bool are_put = true;
+    std::uint32_t wait_calls = 0, next_wait_calls = 1;
+  };
+  std::vector<TextsOf> texts_;
 };
 
 // Rows [begin, begin + tokens) of the engine as an upload wants them.

@@ -37,7 +37,7 @@ struct Measured {
 Status Measure(const CommonOptions& options, const TeamBenchOptions& team, Measured* measured) {
   const auto graph = ReadTeamGraph(team.graph_path);
   if (!graph) return graph.error();
-  KVC_RETURN_IF_ERROR(TeamCompare::CheckGraph(*graph));
+  KVC_RETURN_IF_ERROR(TeamCompare::CheckGraph(*graph, team.first_reader));
   measured->team = graph->name;
   TeamCompareOptions compare;
   compare.forced_tokens = team.forced_tokens;
@@ -60,11 +60,10 @@ Status Measure(const CommonOptions& options, const TeamBenchOptions& team, Measu
     auto opened = Engine::Open(other);
     if (!opened) return opened.error();
     control = std::move(*opened);
-    if (control->vocabulary_size() != (*engine)->vocabulary_size()) {
-      return InvalidArgument("--control has " + std::to_string(control->vocabulary_size()) +
-                             " tokens in its vocabulary; --model has " +
-                             std::to_string((*engine)->vocabulary_size()) +
-                             ": give other weights of the same model");
+    if (control->profile().tokenizer_sha256 != (*engine)->profile().tokenizer_sha256) {
+      return InvalidArgument("--control '" + team.control_path +
+                             "' has another tokenizer than --model: give other weights of the "
+                             "same model");
     }
     compare.control = control.get();
   }
@@ -99,6 +98,7 @@ int RunTeamBench(const CommonOptions& options, const TeamBenchOptions& team) {
                          {"pool_bytes", last["anchor_bytes"]},
                          {"pool_bytes_max", team.pool_bytes},
                          {"mean_bytes", last["mean_bytes"]},
+                         {"text_mean_bytes", last["text_mean_bytes"]},
                          {"cases", measured.cases.lines.size()},
                          {"refused", measured.cases.refused}};
     const Status written = WriteJson(options.json_path, report);

@@ -4,6 +4,7 @@
 
 #include "agents/engine/elapsed.h"
 #include "agents/engine/fidelity.h"
+#include "agents/team/whole_answer.h"
 #include "base/clock.h"
 
 namespace kvcommons {
@@ -39,7 +40,7 @@ Json ModeJson(const std::string& mode, const TeamCall& call, const LogitRows& de
 
 }  // namespace
 
-Status TeamCompare::CheckGraph(const TeamGraph& graph) {
+Status TeamCompare::CheckGraph(const TeamGraph& graph, bool first_reader) {
   const std::string other = "; `kvcommons-engine team` runs such graphs";
   if (!graph.tools.empty()) {
     return Unsupported("tool '" + graph.tools.front().name +
@@ -48,6 +49,19 @@ Status TeamCompare::CheckGraph(const TeamGraph& graph) {
   if (graph.turns) {
     return Unsupported("turns is " + std::to_string(*graph.turns) +
                        ": modes are compared in graphs without turns" + other);
+  }
+  // Its answer is what answers are compared by.
+  const auto& last = graph.agents.back();
+  for (const std::string& slot : last.slots) {
+    const bool is_field = std::binary_search(graph.fields.begin(), graph.fields.end(), slot);
+    const bool is_read_before =
+        std::any_of(graph.agents.begin(), graph.agents.end() - 1, [&slot](const TeamAgent& agent) {
+          return std::find(agent.slots.begin(), agent.slots.end(), slot) != agent.slots.end();
+        });
+    if (!first_reader || !is_field || is_read_before) continue;
+    return Unsupported("--first-reader: agent '" + last.name +
+                       "', the last one, is the first that reads '" + slot +
+                       "', and dense then; leave the option out");
   }
   return Status();
 }
@@ -85,18 +99,9 @@ Result<Json> TeamCompare::RunAgent(std::size_t index,
   const TeamMode dense{.name = "dense", .exact_prefix = false};
   auto call = session_.Prepare(index, inputs, dense);
   if (!call) return Fail(call.error());
-  auto answer = engine_.Generate(agent.max_tokens);
-  if (!answer) return Fail(answer.error());
   const auto begin = static_cast<Position>(call->prompt.size());
-  // An answer that was cut ends in a token whose rows nobody computed (D15). Where the context is
-  // full they cannot be, and nobody reads it.
-  if (engine_.held_end() < begin + static_cast<Position>(answer->size())) {
-    if (engine_.held_end() == static_cast<Position>(engine_.context_tokens())) {
-      answer->pop_back();
-    } else {
-      KVC_FAIL_IF_ERROR(engine_.RunToken(answer->back()));
-    }
-  }
+  const auto answer = WholeAnswer(engine_, begin, agent.max_tokens);
+  if (!answer) return Fail(answer.error());
   auto content = session_.FromAnswer(begin, *answer);
   if (!content) return Fail(content.error());
   KVC_FAIL_IF_ERROR(engine_.RemoveFrom(begin));
@@ -151,9 +156,12 @@ Result<Json> TeamCompare::RunAgent(std::size_t index,
     if (options_.control != nullptr) {
       Engine& control = *options_.control;
       control.Clear();
+      const SystemClock clock;
+      const std::int64_t start_ns = clock.NowNs();
       KVC_FAIL_IF_ERROR(control.RunRest(call->prompt));
       TeamCall whole;
       whole.charged = 1;
+      whole.compute_ms = whole.ttft_ms = MsSince(clock, start_ns);
       KVC_FAIL_IF_ERROR(add("control", whole, control));
     }
   }
@@ -209,6 +217,7 @@ Result<Json> TeamCompare::Run(const std::string& id,
     report["agents"].push_back(std::move(*agent));
   }
   report["mean_bytes"] = session_.memory().mean_bytes();
+  report["text_mean_bytes"] = session_.memory().text_mean_bytes();
   report["anchor_bytes"] = session_.memory().anchor_bytes();
   return report;
 }

@@ -34,8 +34,8 @@ struct TeamCompareOptions {
 
 class TeamCompare {
  public:
-  // kUnsupported: the graph is none for this.
-  static Status CheckGraph(const TeamGraph& graph);
+  // kUnsupported: the graph is none for this, or not with `first_reader`.
+  static Status CheckGraph(const TeamGraph& graph, bool first_reader = false);
 
   // REQUIRES: CheckGraph() is fine with it.
   TeamCompare(Engine& engine, const TeamGraph& graph, TeamSession& session,

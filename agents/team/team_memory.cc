@@ -27,6 +27,13 @@ constexpr bool IsMean(SlotCorrection correction) {
   return correction == SlotCorrection::kMean || correction == SlotCorrection::kTrustedMean;
 }
 
+template <typename Means>
+std::uint64_t BytesOf(const Means& means) {
+  std::uint64_t bytes = 0;
+  for (const auto& [key, mean] : means) bytes += mean.bytes();
+  return bytes;
+}
+
 bool AreFinite(const std::vector<float>& values) {
   return std::all_of(values.begin(), values.end(), [](float v) { return std::isfinite(v); });
 }
@@ -63,12 +70,15 @@ TeamMemory::Anchors TeamMemory::AnchorsFor(const TeamTemplate& shape, std::size_
                                            const TeamContent& content, bool published) const {
   const SlotKey key = KeyOf(shape.slots[slot]);
   Anchors found;
+  bool is_repeat = false;
   for (const std::size_t i : ledger_.Eligible(key, content.base.rows, shape.reader)) {
     const ContentKey& anchor = (*ledger_.Find(key))[i].content;
     found.push_back(&anchors_.at({key, anchor}));
-    if (anchor == content.key && !published) return {found.back()};
+    if (anchor != content.key) continue;
+    is_repeat = true;
+    if (!published) return {found.back()};
   }
-  if (found.size() < kMinAnchors) found.clear();
+  if (found.size() < kMinAnchors && !is_repeat) found.clear();
   return found;
 }
 
@@ -356,12 +366,7 @@ Status TeamMemory::Deposit(const TeamTemplate& shape, std::size_t slot,
   return Status();
 }
 
-std::uint64_t TeamMemory::mean_bytes() const {
-  std::uint64_t bytes = 0;
-  for (const auto* means : {&means_, &text_means_}) {
-    for (const auto& [key, mean] : *means) bytes += mean.bytes();
-  }
-  return bytes;
-}
+std::uint64_t TeamMemory::mean_bytes() const { return BytesOf(means_); }
+std::uint64_t TeamMemory::text_mean_bytes() const { return BytesOf(text_means_); }
 
 }  // namespace kvcommons

@@ -72,13 +72,13 @@ class TeamMemory {
   explicit TeamMemory(const ModelProfile& profile, TeamMemoryOptions options = {});
 
   // The text's rows as they were computed with nothing in the slots: one for each slot, of the text
-  // behind it. What mode C corrects.
+  // behind it. What modes that do not compute the text correct.
   void PutText(const TeamTemplate& shape, std::vector<TeamRows> text);
 
   SlotState StateOf(const TeamTemplate& shape, std::size_t slot, const TeamContent& content,
                     bool ask_gate) const;
   // The content's rows for a reader who has it there. A content that comes again is corrected by
-  // its own anchor alone; others by kMinAnchors or more.
+  // its own anchor alone, but as published by all; others by kMinAnchors or more.
   CorrectedRows SlotRows(const TeamTemplate& shape, std::size_t slot, const TeamContent& content,
                          const SlotPlacement& placed, SlotCorrection correction) const;
   // Likewise the text behind it. REQUIRES: PutText().
@@ -94,7 +94,8 @@ class TeamMemory {
   // The gate let a content in by these anchors.
   void CountUses(const TeamTemplate& shape, std::size_t slot, const SlotState& state);
 
-  std::uint64_t mean_bytes() const;
+  std::uint64_t mean_bytes() const;       // of contents
+  std::uint64_t text_mean_bytes() const;  // of the text behind them, which few modes need
   std::uint64_t anchor_bytes() const { return ledger_.bytes(); }
 
  private:

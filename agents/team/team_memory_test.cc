@@ -146,6 +146,21 @@ TEST_F(MeasuredElsewhere, AContentThatComesAgainIsBlendedFromAllWhereThatWasPubl
   EXPECT_NEAR(KeyAt8(false, SlotCorrection::kPublishedAnchors, 2)[3], 1.5, kRounding);
 }
 
+TEST_F(TeamMemoryTest, AContentThatComesAgainNeedsNoOtherAnchor) {
+  const TeamRows nothing = Rows(1, 0, std::vector<float>(8));
+  memory_.PutText(shape_, {nothing});
+  const SharedContent content = Content(1, nothing);
+  const TeamRows dense = Rows(1, 0, {0, 0, 0, 0, 0, 0, 0.25F, 1});
+  ASSERT_TRUE(memory_.Deposit(shape_, 0, content, dense, dense).ok());
+  for (const auto correction : {SlotCorrection::kAnchors, SlotCorrection::kPublishedAnchors}) {
+    const auto rows = memory_.SlotRows(shape_, 0, *content, {}, correction);
+    EXPECT_EQ(rows.corrected, 1u);
+    EXPECT_EQ(Values(rows)[7], 1);
+    const auto other = memory_.SlotRows(shape_, 0, *Content(2, nothing), {}, correction);
+    EXPECT_EQ(other.corrected, 0u);
+  }
+}
+
 TEST_F(MeasuredElsewhere, TheTextsMeanIsTrustedAsFarAsItsOffsetsAgree) {
   // Values (0.25, 1) and (0.25, 2): the square of the mean is 2.3125, what is chance in it 0.25.
   const double trust = (2.3125 - 0.25) / 2.3125;

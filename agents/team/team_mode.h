@@ -6,8 +6,9 @@
 //   mean+seg   contents with the mean offset of earlier ones; text computed
 //   trust+seg  the same, each row's mean as far as it is more than chance
 //   C+seg      contents with anchors' offsets by nearness; text computed
-//   turn, mean, trust, C   the same four with the text in between corrected likewise, not computed
-//   R          C as the published code does it: keys compared and corrected where they stand
+//   turn, mean, trust, C   the same four with the text in between turned and corrected likewise,
+//              not computed
+//   R          C's blend as published: keys compared and corrected where they stand
 // and, but for the first two, "+b4": the first 4 rows of every content are computed too; and where
 // the text is computed "+d10": 10 % of contents' rows, those that the selection rule `design`
 // takes: by the last text's attention where looking at it pays, else first rows. `compose` is

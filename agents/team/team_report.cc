@@ -74,7 +74,8 @@ Json TeamRowsOf(const std::vector<Json>& lines, std::uint64_t seed) {
           for (const char* field : kMeans) (*series)[field].push_back(one[field]);
           for (const char* field : kMedians) (*series)[field].push_back(one[field]);
           (*series)["ttft_dense_ms"].push_back(agent["ttft_dense_ms"]);
-          const bool reuses = one["mode"] != "dense" && one["mode"] != "exact";
+          const std::string mode = one["mode"];
+          const bool reuses = mode != "dense" && mode != "exact" && mode != "control";
           (*series)["base_ms"].push_back(reuses ? agent["base_ms"].get<double>() : 0.0);
         }
       }

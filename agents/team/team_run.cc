@@ -6,26 +6,12 @@
 #include "agents/engine/fidelity.h"
 #include "agents/engine/teacher_force.h"
 #include "agents/team/tool_command.h"
+#include "agents/team/whole_answer.h"
 
 namespace kvcommons {
 namespace {
 
 using Json = nlohmann::json;
-
-// The answer, every row of which is held afterwards (D15); where the context is full the last token
-// is given up.
-Result<std::vector<TokenId>> Answer(Engine& engine, Position begin, std::uint32_t max_tokens) {
-  auto answer = engine.Generate(max_tokens);
-  if (!answer) return answer;
-  if (engine.held_end() < begin + static_cast<Position>(answer->size())) {
-    if (engine.held_end() == static_cast<Position>(engine.context_tokens())) {
-      answer->pop_back();
-    } else {
-      KVC_FAIL_IF_ERROR(engine.RunToken(answer->back()));
-    }
-  }
-  return answer;
-}
 
 }  // namespace
 
@@ -51,7 +37,7 @@ Status TeamRun::Compare(std::size_t index, std::span<const DaemonContent* const>
   KVC_RETURN_IF_ERROR(engine_.RunRest(prompt));
   (*report)["ttft_dense_ms"] = MsSince(clock_, start_ns);
   const auto begin = static_cast<Position>(prompt.size());
-  auto dense = Answer(engine_, begin, graph_.agents[index].max_tokens);
+  auto dense = WholeAnswer(engine_, begin, graph_.agents[index].max_tokens);
   if (!dense) return dense.error();
   if (!options_.fills_answers) (*report)["same_answer"] = *dense == answer;
   std::vector<TokenId> forced = *dense;
@@ -104,7 +90,7 @@ Result<Json> TeamRun::RunAgent(std::size_t index, Contents& contents, bool measu
   auto call = team_.Prefill(index, inputs, mode);
   if (!call) return Fail(call.error());
   const auto begin = static_cast<Position>(call->prompt.size());
-  auto answer = Answer(engine_, begin, agent.max_tokens);
+  auto answer = WholeAnswer(engine_, begin, agent.max_tokens);
   if (!answer) return Fail(answer.error());
   if (options_.fills_answers)
     KVC_FAIL_IF_ERROR(Fill(*inputs.front(), agent, call->prompt, &*answer));
@@ -125,6 +111,7 @@ Result<Json> TeamRun::RunAgent(std::size_t index, Contents& contents, bool measu
                  {"blend_ms", call->blend_ms},
                  {"place_ms", call->place_ms},
                  {"last_ms", call->compute_ms},
+                 {"text_ms", call->text_ms},
                  {"base_ms", base_ms}};
   auto text = engine_.Detokenize(*answer);
   if (!text) return Fail(text.error());

@@ -5,6 +5,7 @@
 
 #include "agents/engine/elapsed.h"
 #include "agents/rag/compose.h"
+#include "base/assert.h"
 #include "base/clock.h"
 #include "kernels/checksum.h"
 
@@ -161,6 +162,7 @@ Result<TeamCall> TeamSession::Prepare(std::size_t agent, std::span<const SharedC
   std::vector<SlotContent> lengths;
   std::vector<std::span<const TokenId>> tokens;
   for (const SharedContent& content : contents) {
+    KVC_ASSERT(!mode.reuses || !content->base.block.empty() || content->base.rows == 0);
     lengths.push_back({content->base.rows, static_cast<std::uint32_t>(content->base.origin)});
     tokens.emplace_back(content->tokens);
   }

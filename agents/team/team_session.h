@@ -32,9 +32,9 @@ struct TeamCall {
 
 class TeamSession {
  public:
-  // Prefills what stands before every agent's first slot and, for mode C, its text with nothing in
-  // the slots. kUnsupported: keys of this model cannot be moved, or rows in between not be
-  // computed.
+  // Prefills what stands before every agent's first slot and, for modes that do not compute it, its
+  // text with nothing in the slots. kUnsupported: keys of this model cannot be moved, or rows in
+  // between not be computed.
   static Result<std::unique_ptr<TeamSession>> Create(Engine& engine, const TeamGraph& graph,
                                                      const std::string& chat,
                                                      TeamMemoryOptions options);

@@ -37,7 +37,7 @@ class MeanOffsets {
   std::span<const float> plane(std::size_t index) const {
     return planes_[index];
   }  // [row][element]
-  // // TrustInMean() of the row.
+  // TrustInMean() of the row.
   float Trust(std::size_t plane, std::size_t row) const;
   std::uint64_t bytes() const;
 
