@@ -21,7 +21,7 @@ TEST_F(TeamBoundsTest, MeansNeverExceedTheTenantsBoundAndTheLeastUsedLeaves) {
   TeamWorker worker(loop_.io, daemon_.socket());
   const auto held = [&] {
     std::string names;
-    const auto status = worker.Status().getStatus();
+    const auto status = worker.Status();
     EXPECT_LE(status.getBytes(), status.getLimitBytes());
     for (const auto mean : status.getMeans()) names += std::string(mean.getAgent().cStr()) + " ";
     return names;
@@ -106,7 +106,7 @@ TEST_F(TeamBoundsTest, AnchorsSurviveARestartAndAreNoOtherTenants) {
     TeamWorker worker(loop_.io, daemon_.socket(), "team", 2, true);
     Run(worker, Question(1), 2);
     Run(worker, Question(2), 2);
-    const auto status = worker.Status().getStatus();
+    const auto status = worker.Status();
     EXPECT_EQ(status.getAnchors(), 2u);
     bytes = status.getAnchorBytes();
     EXPECT_EQ(bytes, 2 * 2 * 40 * kShape.token_bytes());
@@ -114,7 +114,7 @@ TEST_F(TeamBoundsTest, AnchorsSurviveARestartAndAreNoOtherTenants) {
   daemon_.Restart(WithDisk());
   {
     TeamWorker worker(loop_.io, daemon_.socket(), "team", 2, true);
-    const auto status = worker.Status().getStatus();
+    const auto status = worker.Status();
     EXPECT_EQ(status.getAnchorBytes(), bytes);
     EXPECT_EQ(Run(worker, Question(3), 2), "corrected");
   }
@@ -129,7 +129,7 @@ TEST_F(TeamBoundsTest, AnchorsAreBoundedByTheSlotAndByTheTenantsBytes) {
   options.config.team_memory_bytes = one + 4 * one + 10;  // a mean, and two anchors of two
   daemon_.Restart(std::move(options));
   TeamWorker worker(loop_.io, daemon_.socket(), "team", 64, true);
-  const auto status = [&] { return worker.Status().getStatus(); };
+  const auto status = [&] { return worker.Status(); };
   for (TokenId i = 1; i <= 4; ++i) {
     EXPECT_EQ(Run(worker, Question(i)), "few_deposits, learned");
     EXPECT_LE(status().getBytes(), status().getLimitBytes());
@@ -141,7 +141,7 @@ TEST_F(TeamBoundsTest, AnchorsAreBoundedByTheSlotAndByTheTenantsBytes) {
 TEST_F(TeamBoundsTest, ASlotKeepsNoMoreAnchorsThanTwenty) {
   TeamWorker worker(loop_.io, daemon_.socket(), "team", 64, true);
   for (TokenId i = 1; i <= 23; ++i) Run(worker, Question(i, 17));
-  const auto status = worker.Status().getStatus();
+  const auto status = worker.Status();
   EXPECT_EQ(status.getAnchors(), 20u);
 }
 

@@ -34,7 +34,7 @@ TEST_F(TeamContentsTest, AnAnswersOwnRowsAreItsProducersAndHaveAMeanOfTheirOwn) 
     worker.Commit(plan, parts);
     worker.Deposit(plan);
   }
-  const auto status = worker.Status().getStatus();
+  const auto status = worker.Status();
   ASSERT_EQ(status.getMeans().size(), 1u);
   EXPECT_TRUE(status.getMeans()[0].getOfAnswers());
   EXPECT_EQ(status.getMeans()[0].getUses(), 1u);
@@ -113,7 +113,7 @@ TEST_F(TeamContentsTest, AnAnswerOfCorrectedRowsIsCountedAsSuchWhereItTeaches) {
   auto plan = worker.PlanOfAnswer(critic.getVersion(), answer, reply.getContent(), 50);
   worker.Commit(plan, {{kTail, 0}, {answer, 0.25F}, {kHead, 0}});
   worker.Deposit(plan);
-  const auto status = worker.Status().getStatus();
+  const auto status = worker.Status();
   ASSERT_EQ(status.getMeans().size(), 2u);
   EXPECT_STREQ(status.getMeans()[0].getAgent().cStr(), "critic");
   EXPECT_EQ(status.getMeans()[0].getOfCorrected(), 1u);

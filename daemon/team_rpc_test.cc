@@ -88,8 +88,8 @@ TEST_F(TeamTextTest, TextBetweenContentsIsCorrectedWhereThatIsAsked) {
     EXPECT_EQ(plan.getTeam().getTexts()[0].getDeposits(), 2u);
     ExpectRowsAreExact(worker, plan, PartsOf(Question(3)), 6 * kUlp16);
     const auto status = worker.Status();
-    ASSERT_EQ(status.getStatus().getMeans().size(), 2u);
-    const auto means = status.getStatus().getMeans();
+    ASSERT_EQ(status.getMeans().size(), 2u);
+    const auto means = status.getMeans();
     const auto& of_text = means[0].getOfPrompt() ? means[0] : means[1];
     EXPECT_TRUE(of_text.getOfPrompt());
     EXPECT_EQ(of_text.getRows(), kTail.size());
@@ -323,7 +323,7 @@ TEST_F(TeamRpcTest, TenantsWithEqualNamesAndContentsInfluenceEachOtherInNoByte) 
   // Not even that the text is held.
   EXPECT_FALSE(other.AskText(Question(1)).wait(other.wait()).getIsHeld());
   EXPECT_EQ(Run(other, Question(3)), "few_deposits, learned");
-  const auto status = other.Status().getStatus();
+  const auto status = other.Status();
   ASSERT_EQ(status.getMeans().size(), 1u);
   EXPECT_EQ(status.getMeans()[0].getDeposits(), 1u);
   EXPECT_EQ(status.getPlans(), 1u);
@@ -403,7 +403,7 @@ TEST_F(TeamRpcTest, DepositsThatCannotBeReadTeachNothingAndSayWhy) {
   worker.Commit(broken, PartsOf(Question(1)), std::numeric_limits<float>::infinity());
   EXPECT_EQ(deposit(broken), "not_finite");
   EXPECT_EQ(deposit(late), "not_finite");  // it could be tried again, now that there are rows
-  const auto status = worker.Status().getStatus();
+  const auto status = worker.Status();
   EXPECT_EQ(status.getMeans().size(), 0u);
   EXPECT_EQ(status.getBytes(), 0u);
 }
@@ -489,7 +489,7 @@ TEST_F(TeamRpcTest, BadRequestsAreRefusedByFieldValueAndLimitAndChangeNothing) {
             "again");
   EXPECT_EQ(MessageOf(worker.AskText({}).wait(worker.wait())),
             "tokens' length is 0; the limit is 1 to 32763");
-  EXPECT_EQ(worker.Status().getStatus().getBytes(), 0u);
+  EXPECT_EQ(worker.Status().getBytes(), 0u);
 
   const auto open = [&](const std::string& name, const Tokens& lead_in, std::uint32_t least) {
     auto request = worker.model().openTeamRequest();

@@ -11,6 +11,7 @@
 #include <cstring>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -255,7 +256,11 @@ class TeamWorker {
     return removed;
   }
 
-  auto Status() { return team_.statusRequest().send().wait(wait()); }
+  // Valid until the next.
+  rpc::TeamStatus::Reader Status() {
+    status_.emplace(team_.statusRequest().send().wait(wait()));
+    return status_->getStatus();
+  }
   template <typename Response>
   auto Deposit(Response& plan) {
     return plan.getCall().depositRequest().send().wait(wait());
@@ -313,6 +318,7 @@ class TeamWorker {
   TestClient client_;
   rpc::Model::Client model_;
   rpc::Team::Client team_;
+  std::optional<capnp::Response<rpc::Team::StatusResults>> status_;
   std::byte* staging_ = nullptr;
 };
 
