@@ -12,13 +12,32 @@
 namespace kvcommons::testing {
 namespace {
 
-class TeamBoundsTest : public TeamRpcTest {};
+class TeamBoundsTest : public TeamRpcTest {
+ protected:
+  // Room for that many means of 40 rows.
+  void Bound(std::size_t means) {
+    auto options = daemon_.DefaultOptions();
+    options.config.team_memory_bytes = means * 40 * kShape.token_bytes() + 100;
+    daemon_.Restart(std::move(options));
+    worker_ = std::make_unique<TeamWorker>(loop_.io, daemon_.socket());
+  }
+  // What its deposit came to, or why there was none.
+  std::string Teach(const std::string& agent, const Tokens& question) {
+    worker_->PutText(question);
+    const auto version = worker_->PutTemplate(agent, {kHead, kTail}, {"question"});
+    auto plan = worker_->Plan(version.getVersion(), AskOf(question));
+    worker_->Commit(plan, PartsOf(question));
+    const auto reply = worker_->Deposit(plan);
+    return reply.getSlots().size() == 0 ? std::string(plan.getTeam().getReason().cStr())
+                                        : std::string(reply.getSlots()[0].getOutcome().cStr());
+  }
+
+  std::unique_ptr<TeamWorker> worker_;
+};
 
 TEST_F(TeamBoundsTest, MeansNeverExceedTheTenantsBoundAndTheLeastUsedLeaves) {
-  auto options = daemon_.DefaultOptions();
-  options.config.team_memory_bytes = 2 * 40 * kShape.token_bytes() + 100;
-  daemon_.Restart(std::move(options));
-  TeamWorker worker(loop_.io, daemon_.socket());
+  Bound(2);
+  TeamWorker& worker = *worker_;
   const auto held = [&] {
     std::string names;
     const auto status = worker.Status();
@@ -27,13 +46,7 @@ TEST_F(TeamBoundsTest, MeansNeverExceedTheTenantsBoundAndTheLeastUsedLeaves) {
     return names;
   };
   const auto teach = [&](const std::string& agent, const Tokens& question) {
-    worker.PutText(question);
-    const auto version = worker.PutTemplate(agent, {kHead, kTail}, {"question"});
-    auto plan = worker.Plan(version.getVersion(), AskOf(question));
-    worker.Commit(plan, PartsOf(question));
-    const auto reply = worker.Deposit(plan);
-    return reply.getSlots().size() == 0 ? std::string(plan.getTeam().getReason().cStr())
-                                        : std::string(reply.getSlots()[0].getOutcome().cStr());
+    return Teach(agent, question);
   };
   EXPECT_EQ(teach("one", Question(1)), "learned");
   EXPECT_EQ(teach("one", Question(2)), "learned");
@@ -54,6 +67,21 @@ TEST_F(TeamBoundsTest, MeansNeverExceedTheTenantsBoundAndTheLeastUsedLeaves) {
   EXPECT_EQ(teach("four", Question(5, 90)), "pool_bound");  // not asked for again
   EXPECT_EQ(held(), "one three ");
   EXPECT_EQ(teach("four", Question(6, 40)), "learned");
+}
+
+TEST_F(TeamBoundsTest, MeansThatDoNotAllFitDoNotMakeEachOtherLeaveForEver) {
+  const auto learn = [&](const char* agent, TokenId which) {
+    return Teach(agent, Question(which));
+  };
+  Bound(2);
+  for (const char* agent : {"one", "two", "three"}) EXPECT_EQ(learn(agent, 1), "learned");
+  // The first one left unused, and what is there is still of use.
+  EXPECT_EQ(learn("one", 2), "pool_bound");
+  for (const char* agent : {"two", "three"}) EXPECT_EQ(learn(agent, 2), "learned");
+  for (const char* agent : {"two", "three"}) EXPECT_EQ(learn(agent, 3), "corrected");
+  int refused = 1;
+  while (refused < 100 && learn("one", 10 + refused) == "pool_bound") ++refused;
+  EXPECT_EQ(refused, 15);  // of sixteen calls one tries again
 }
 
 TEST_F(TeamBoundsTest, AnchorsCorrectByNearnessWhereTheGateLetsThem) {

@@ -137,7 +137,7 @@ class Maker {
       const bool has_room = part.mean != nullptr ||
                             totals.bytes + model_->planes.BlockBytes(tokens) <= totals.limit_bytes;
       if (has_room) return;
-    } else if (!team_.pool().IsTooLong(key, tokens)) {
+    } else if (!team_.pool().HasNoRoom(key, tokens, model_->planes.BlockBytes(tokens))) {
       return;
     }
     slot.reason = team_reason::kPoolBound;

@@ -129,7 +129,10 @@ MeanPtr TeamPool::Find(const MeanKey& key) const {
 
 void TeamPool::CountUse(const MeanKey& key) {
   MutexLock lock(mutex_);
-  if (const auto found = means_.find(key); found != means_.end()) ++found->second.uses;
+  const auto found = means_.find(key);
+  if (found == means_.end()) return;
+  ++found->second.uses;
+  found->second.was_used = true;
 }
 
 void TeamPool::RemoveBlocks(const std::vector<BlockKey>& keys) {
@@ -157,10 +160,16 @@ void TeamPool::Erase(const MeanSnapshot& mean) {
   Drop(mean);
 }
 
-bool TeamPool::IsTooLong(const MeanKey& key, std::uint32_t rows) const {
+bool TeamPool::HasNoRoom(const MeanKey& key, std::uint32_t rows, std::uint64_t bytes) {
   MutexLock lock(mutex_);
-  const auto found = too_long_.find(key);
-  return found != too_long_.end() && rows >= found->second;
+  const auto too_long = too_long_.find(key);
+  if (too_long != too_long_.end() && rows >= too_long->second) return true;
+  const auto crowded = crowded_.find(key);
+  if (crowded == crowded_.end()) return false;
+  const bool fits_now = bytes_ + anchors_.bytes() + bytes <= limit_bytes_;
+  if (!fits_now && --crowded->second > 0) return true;
+  crowded_.erase(crowded);
+  return false;
 }
 
 Status TeamPool::CheckBytes(const MeanSnapshot& next) {
@@ -196,6 +205,8 @@ std::vector<MeanPtr> TeamPool::MakeRoom(const MeanSnapshot& next) {
       }
     }
     bytes_ -= least->second.mean->bytes;
+    if (crowded_.size() >= kMaxCrowded) crowded_.clear();
+    if (!least->second.was_used) crowded_[least->first] = kCrowdedCalls;
     gone.push_back(least->second.mean);
     means_.erase(least);
     ++evicted_;

@@ -52,8 +52,10 @@ class TeamPool {
   // Null: nothing is known.
   MeanPtr Find(const MeanKey& key) const EXCLUDES(mutex_);
   void CountUse(const MeanKey& key) EXCLUDES(mutex_);
-  // A mean of so many rows was refused for the bound: it need not be tried again.
-  bool IsTooLong(const MeanKey& key, std::uint32_t rows) const EXCLUDES(mutex_);
+  // A mean of so many rows would come to nothing: it was refused for the bound, or left unused for
+  // others that are still there. Where more is learned than fits, means would else make each other
+  // leave for ever and correct nobody. One that left gets another chance every kCrowdedCalls calls.
+  bool HasNoRoom(const MeanKey& key, std::uint32_t rows, std::uint64_t bytes) EXCLUDES(mutex_);
 
   enum class Learned : std::uint8_t { kLearned, kKnown };
   // Nothing changes on an error. kExhausted: the mean alone would be over the bound, or the store
@@ -86,11 +88,14 @@ class TeamPool {
 
  private:
   static constexpr std::size_t kMaxTooLong = 4096;
+  static constexpr std::size_t kMaxCrowded = 4096;
+  static constexpr std::uint32_t kCrowdedCalls = 16;
 
   struct Entry {
     MeanPtr mean;
     std::uint64_t uses = 0;
     std::uint64_t order = 0;  // of the first deposit
+    bool was_used = false;
   };
 
   TeamPool(Store& store, const DomainId& domain, std::uint64_t limit_bytes)
@@ -121,6 +126,7 @@ class TeamPool {
   mutable Mutex mutex_;
   std::map<MeanKey, Entry> means_ GUARDED_BY(mutex_);
   std::map<MeanKey, std::uint32_t> too_long_ GUARDED_BY(mutex_);  // rows; at most kMaxTooLong
+  std::map<MeanKey, std::uint32_t> crowded_ GUARDED_BY(mutex_);   // calls to wait; kMaxCrowded
   std::uint64_t bytes_ GUARDED_BY(mutex_) = 0;
   std::uint64_t evicted_ GUARDED_BY(mutex_) = 0;
   std::uint64_t next_order_ GUARDED_BY(mutex_) = 0;
