@@ -427,9 +427,8 @@ void AddTeam(Program& program) {
   command
       ->add_option("--mode", team->mode,
                    "dense, exact, rotate, mean+seg, trust+seg or C+seg; turn, mean or trust: the "
-                   "text between contents is "
-                   "not computed; +b4 behind all but the first "
-                   "two: the first 4 rows of every content are computed")
+                   "text between contents is not computed; +b4 behind all but the first two: the "
+                   "first 4 rows of every content are computed")
       ->capture_default_str();
   command->add_flag("--compare", team->compare,
                     "beside dense prefill and an exact prefix cache: times, KL, top-1");
