@@ -188,6 +188,32 @@ void AnchorPool::CountUse(const SlotKey& slot, const ContentKey& content) {
   ledger_.CountUse({slot, content});
 }
 
+bool AnchorPool::HasNoRoom(const SlotKey& slot, std::uint32_t tokens) {
+  MutexLock lock(mutex_);
+  const auto found = refused_.find(slot);
+  if (found == refused_.end() || tokens < found->second.tokens) return false;
+  if (--found->second.calls > 0) return true;
+  refused_.erase(found);
+  return false;
+}
+
+std::vector<AnchorPool::Row> AnchorPool::List() const {
+  MutexLock lock(mutex_);
+  std::vector<Row> rows;
+  for (const auto& [key, anchor] : rows_) {
+    const auto* const slot = ledger_.Find(key.first);
+    if (slot == nullptr) continue;
+    for (const Anchor& known : *slot) {
+      if (known.content == key.second) rows.push_back({anchor, known.bytes, known.uses});
+    }
+  }
+  std::sort(rows.begin(), rows.end(), [](const Row& a, const Row& b) {
+    return a.rows->slot == b.rows->slot ? a.rows->order < b.rows->order
+                                        : a.rows->slot < b.rows->slot;
+  });
+  return rows;
+}
+
 std::uint64_t AnchorPool::count() const {
   MutexLock lock(mutex_);
   return rows_.size();
@@ -274,7 +300,11 @@ Result<bool> AnchorPool::Learn(const AnchorLesson& lesson, std::uint64_t limit_b
                      .reader = lesson.reader,
                      .base_bytes = model.planes.BlockBytes(lesson.tokens.size()),
                      .offset_bytes = model.planes.BlockBytes(lesson.tokens.size())});
-    if (!outcome) return Fail(outcome.error());
+    if (!outcome) {
+      if (refused_.size() >= kMaxRefused) refused_.clear();
+      refused_[lesson.slot] = {static_cast<std::uint32_t>(lesson.tokens.size()), kRefusedCalls};
+      return Fail(outcome.error());
+    }
     if (outcome->change == AnchorLedger::Change::kNone) return false;
     Take(outcome->evicted, &gone);
     const auto found = rows_.find(key);

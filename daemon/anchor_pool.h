@@ -54,6 +54,8 @@ struct AnchorLesson {
 class AnchorPool {
  public:
   static constexpr std::size_t kSlotAnchors = 20;  // V of the paper
+  static constexpr std::size_t kMaxRefused = 4096;
+  static constexpr std::uint32_t kRefusedCalls = 16;
 
   AnchorPool(Store& store, const DomainId& domain) : store_(store), domain_(domain) {}
   ~AnchorPool() = default;
@@ -70,6 +72,9 @@ class AnchorPool {
   Found Find(const SlotKey& slot, std::uint32_t tokens, const ReaderKey& reader) const
       EXCLUDES(mutex_);
   void CountUse(const SlotKey& slot, const ContentKey& content) EXCLUDES(mutex_);
+  // An anchor of so many tokens was refused for the bound. Every kRefusedCalls calls it may be
+  // tried again: how much room means leave changes.
+  bool HasNoRoom(const SlotKey& slot, std::uint32_t tokens) EXCLUDES(mutex_);
   // False: the reader's offsets were there. kExhausted: over `limit_bytes`, or the store has no
   // room; nothing changed.
   // `intent` notes keys that a kill may leave without a record; none: they are all named or gone.
@@ -81,6 +86,12 @@ class AnchorPool {
   // Its blocks are gone.
   void Forget(const AnchorRows& rows) EXCLUDES(mutex_);
 
+  struct Row {
+    AnchorPtr rows;
+    std::uint64_t bytes = 0, uses = 0;
+  };
+  // By slot, the oldest first.
+  std::vector<Row> List() const EXCLUDES(mutex_);
   std::uint64_t bytes() const { return bytes_; }
   std::uint64_t count() const EXCLUDES(mutex_);
 
@@ -98,6 +109,10 @@ class AnchorPool {
   mutable Mutex mutex_;
   AnchorLedger ledger_ GUARDED_BY(mutex_){{.slot_anchors = kSlotAnchors}};
   std::map<Key, AnchorPtr> rows_ GUARDED_BY(mutex_);
+  struct Refused {
+    std::uint32_t tokens = 0, calls = 0;
+  };
+  std::map<SlotKey, Refused> refused_ GUARDED_BY(mutex_);  // at most kMaxRefused
   std::uint64_t next_order_ GUARDED_BY(mutex_) = 0;
   std::atomic<std::uint64_t> bytes_{0};
 };

@@ -35,7 +35,18 @@ void WriteTeams(const TeamPool& pool, nlohmann::ordered_json& json) {
     mean["rows"] = row.mean->rows();
     mean["bytes"] = row.mean->bytes;
     mean["uses"] = row.uses;
+    mean["of_corrected"] = row.mean->of_corrected;
     json["list"].push_back(std::move(mean));
+  }
+  json["anchor_list"] = nlohmann::ordered_json::array();
+  for (const AnchorPool::Row& row : pool.anchors().List()) {
+    if (json["anchor_list"].size() >= kMaxListedMeans) break;
+    json["anchor_list"].push_back({{"slot", row.rows->slot.ToHex()},
+                                   {"content", row.rows->content.ToHex()},
+                                   {"tokens", row.rows->tokens},
+                                   {"readers", row.rows->offsets.size()},
+                                   {"bytes", row.bytes},
+                                   {"uses", row.uses}});
   }
 }
 

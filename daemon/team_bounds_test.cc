@@ -4,6 +4,7 @@
 
 #include <limits>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
@@ -164,6 +165,32 @@ TEST_F(TeamBoundsTest, AnchorsAreBoundedByTheSlotAndByTheTenantsBytes) {
   }
   EXPECT_EQ(status().getAnchors(), 2u);
   EXPECT_EQ(status().getMeans()[0].getDeposits(), 4u);
+}
+
+TEST_F(TeamBoundsTest, AnchorsThatDoNotFitAreNotAskedForAgain) {
+  Bound(1);  // a mean, and no anchor beside it
+  TeamWorker worker(loop_.io, daemon_.socket(), "team", 2, true);
+  EXPECT_EQ(Run(worker, Question(1), 2), "few_deposits, pool_bound");
+  EXPECT_EQ(Run(worker, Question(2), 2), "pool_bound");
+  int refused = 1;
+  while (refused < 100 && Run(worker, Question(10 + refused), 2) == "pool_bound") ++refused;
+  EXPECT_EQ(refused, 15);
+}
+
+TEST_F(TeamBoundsTest, StatsNameTheBytesOfEveryAnchor) {
+  TeamWorker worker(loop_.io, daemon_.socket(), "team", 64, true);
+  for (TokenId i = 1; i <= 3; ++i) Run(worker, Question(i, 20U + static_cast<unsigned>(i)));
+  const auto reply = worker.client().Session().statsRequest().send().wait(worker.wait());
+  const auto stats = nlohmann::json::parse(reply.getJson().cStr());
+  const auto& teams = stats["tenant"]["teams"];
+  std::uint64_t sum = 0;
+  ASSERT_EQ(teams["anchor_list"].size(), 3u) << stats.dump();
+  for (const auto& anchor : teams["anchor_list"]) {
+    EXPECT_EQ(anchor["bytes"], 2 * anchor["tokens"].get<std::uint64_t>() * kShape.token_bytes());
+    EXPECT_EQ(anchor["readers"], 1);
+    sum += anchor["bytes"].get<std::uint64_t>();
+  }
+  EXPECT_EQ(teams["anchor_bytes"], sum);
 }
 
 TEST_F(TeamBoundsTest, ASlotKeepsNoMoreAnchorsThanTwenty) {

@@ -77,15 +77,18 @@ TEST_F(TeamContentsTest, TextsBehindAnotherLeadInHaveRowsAndMeansOfTheirOwn) {
   TeamWorker::WriteTokens(other_lead_in, options.initLeadIn(6));
   options.setLeastDeposits(2);
   rpc::Team::Client other = open.send().wait(worker.wait()).getTeam();
-  auto ask = other.putTextRequest();
-  TeamWorker::WriteTokens(Question(1), ask.initTokens(40));
-  auto reply = ask.send().wait(worker.wait());
-  EXPECT_FALSE(reply.getIsHeld());
-  worker.Upload(reply.getUpload(), Question(1), 6);
+  // The first one's rows are held behind the team's own lead-in; of the other no prompt is.
+  for (const TokenId which : {1, 9}) {
+    auto ask = other.putTextRequest();
+    TeamWorker::WriteTokens(Question(which), ask.initTokens(40));
+    auto reply = ask.send().wait(worker.wait());
+    EXPECT_FALSE(reply.getIsHeld());
+    worker.Upload(reply.getUpload(), Question(which), 6);
+  }
   auto plan = other.planRequest();
   auto request = plan.initRequest();
   request.setVersion(worker.PutTemplate("solver", {kHead, kTail}, {"question"}).getVersion());
-  TeamWorker::WriteTokens(Question(1), request.initContents(1)[0].initTokens(40));
+  TeamWorker::WriteTokens(Question(9), request.initContents(1)[0].initTokens(40));
   EXPECT_STREQ(plan.send().wait(worker.wait()).getTeam().getReason().cStr(), "few_deposits");
 }
 

@@ -22,17 +22,29 @@ class Maker {
 
   Result<TeamPlan> Make() {
     KVC_FAIL_IF_ERROR(LayOutContents());
+    // The longest exact chain first: what is held is not approximated, and asks for nothing.
+    KVC_FAIL_IF_ERROR(PlanExact());
+    exact_rows_ = result_.prepared.plan.exact_rows;
     const bool can_move = model_->move_refusal.empty();
     if (request_.exact || !can_move) {
       result_.reason = request_.exact ? team_reason::kAskedExact : team_reason::kCannotMove;
       for (const Part& part : parts_) InfoOf(part).reason = result_.reason;
-    } else {
-      for (int tries = 0; tries < kMaxTries && Judge(); ++tries) {
-        auto made = Reuse();
-        if (made || made.error().code() != Code::kNotFound) return made;
-      }
+      return std::move(result_);
     }
-    return Exact();
+    bool is_planned = true;  // exactly
+    for (int tries = 0; tries < kMaxTries && Judge(); ++tries) {
+      if (result_.prepared.plan.computed_rows <= 1) {
+        result_.reason = team_reason::kHeld;
+        return std::move(result_);
+      }
+      is_planned = false;
+      auto made = Reuse();
+      if (made || made.error().code() != Code::kNotFound) return made;
+      KVC_FAIL_IF_ERROR(PlanExact());
+      is_planned = true;
+    }
+    if (!is_planned) KVC_FAIL_IF_ERROR(PlanExact());
+    return std::move(result_);
   }
 
  private:
@@ -104,13 +116,17 @@ class Maker {
       slot.reason = team_reason::kCorrected;
       part.base = PinBase(store_, *model_, team_, content);
       if (by_mean() && !part.is_bare) JudgeMean(key, part);
+      const bool is_held = part.begin + static_cast<Position>(tokens) <= exact_rows_;
       if (part.base.blocks.empty()) {
-        slot.reason = team_reason::kMissingBase;
+        // Where there is no room to learn it, own rows would come to nothing.
+        if (slot.reason != team_reason::kPoolBound) slot.reason = team_reason::kMissingBase;
         slot.is_wanted = false;
-      } else if (request_.correction == TeamCorrection::kAnchors) {
+      } else if (request_.correction == TeamCorrection::kAnchors && !is_held) {
         JudgeAnchors(part);
       }
-      if (slot.reason == team_reason::kCorrected) continue;
+      // It may be learned from all the same, where the rest is computed.
+      if (is_held) slot.reason = team_reason::kHeld;
+      if (slot.reason == team_reason::kCorrected || is_held) continue;
       // Text that nothing can be learned of is computed, and the rest reused all the same.
       if (part.is_text && !slot.is_wanted) continue;
       if (all) result_.reason = slot.reason;
@@ -163,6 +179,9 @@ class Maker {
     slot.deposits = static_cast<std::uint32_t>(found.rows.size());
     if (DecideByCounts(found.anchors, found.rows.size(), tokens)) {
       slot.reason = found.anchors < kMinAnchors ? team_reason::kFewDeposits : team_reason::kFewLong;
+      if (!team_.pool().anchors().HasNoRoom(key, tokens)) return;
+      slot.reason = team_reason::kPoolBound;
+      slot.is_wanted = false;
       return;
     }
     const std::int64_t start_ns = clock_.NowNs();
@@ -186,10 +205,13 @@ class Maker {
     part.anchors = std::move(found.rows);
   }
 
-  Result<TeamPlan> Exact() {
+  Status PlanExact() {
     PromptRequest prompt = request_.prompt;
     prompt.policy = Policy::kExact;
-    KVC_FAIL_IF_ERROR(Plan(std::move(prompt)));
+    return Plan(std::move(prompt));
+  }
+  Result<TeamPlan> Exact() {
+    KVC_FAIL_IF_ERROR(PlanExact());
     return std::move(result_);
   }
 
@@ -203,14 +225,6 @@ class Maker {
 
   // kNotFound: what corrects was lost meanwhile, and is forgotten; judge again.
   Result<TeamPlan> Reuse() {
-    // The longest exact chain first: where all of it is held nothing is approximated.
-    auto exact = Exact();
-    if (!exact) return exact;
-    if (exact->prepared.plan.computed_rows <= 1) {
-      exact->reason = team_reason::kHeld;
-      return exact;
-    }
-    result_ = std::move(*exact);
     PromptRequest prompt = request_.prompt;
     prompt.policy = Policy::kTeam;
     // Nothing behind the first slot will be exact: the chain ends there, so that what stands before
@@ -375,6 +389,7 @@ class Maker {
   TeamPlanRequest request_;
   TeamPlan result_;
   std::vector<Part> parts_;  // ascending
+  Position exact_rows_ = 0;  // of the chain that is held
   std::vector<const Part*> part_of_offer_;
 };
 

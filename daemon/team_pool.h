@@ -69,6 +69,7 @@ class TeamPool {
     anchors_.Forget(rows);
   }
   AnchorPool& anchors() { return anchors_; }
+  const AnchorPool& anchors() const { return anchors_; }
   // The snapshot's blocks are gone.
   void Forget(const MeanSnapshot& mean) EXCLUDES(learn_mutex_, mutex_);
 

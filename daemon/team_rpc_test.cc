@@ -207,6 +207,28 @@ TEST_F(TeamLongTextTest, EveryTextIsCorrectedWhereItStandsAlsoAfterARestart) {
   }
 }
 
+TEST_F(TeamLongTextTest, AContentInTheExactChainKeepsNoOtherFromBeingReused) {
+  TeamWorker worker(loop_.io, daemon_.socket());
+  Learn(worker, Question(1), Question(2, 33), 4);
+  Learn(worker, Question(3), Question(4, 35), 4);
+  // Longer than what was learned, but held with all before it.
+  const Tokens question = Question(5, 60);
+  const auto version = Put(worker, question, Question(6, 30));
+  auto ask = AskOfTwo(question, Question(6, 30));
+  auto first = worker.Plan(version.getVersion(), ask);
+  EXPECT_STREQ(first.getTeam().getReason().cStr(), "few_long");
+  worker.Commit(first, PartsOfTwo(question, Question(6, 30)));
+  const Tokens answer = Question(7, 30);
+  Put(worker, question, answer);
+  ask.contents = {question, answer};
+  auto plan = worker.Plan(version.getVersion(), ask);
+  EXPECT_TRUE(plan.getTeam().getReuses()) << plan.getTeam().getReason().cStr();
+  EXPECT_STREQ(plan.getTeam().getSlots()[0].getReason().cStr(), "held");
+  EXPECT_STREQ(plan.getTeam().getSlots()[1].getReason().cStr(), "corrected");
+  EXPECT_GE(plan.getReply().getExactRows(), kHead.size() + question.size());
+  ExpectRowsAreExact(worker, plan, PartsOfTwo(question, answer), 6 * kUlp16);
+}
+
 TEST_F(TeamLongTextTest, EqualContentsTeachATextOnceWhateverTheyAreCalled) {
   TeamWorker worker(loop_.io, daemon_.socket());
   const Tokens question = Question(1);

@@ -219,6 +219,29 @@ std::vector<double> MovedInDouble(const KeyRowFormat& format, const std::byte* h
   return x;
 }
 
+// Specs: KVCOMM §15, TV1 and TV1b.
+TEST_F(RotateTest, TheSpecsVectorsComeOut) {
+  struct Vector {
+    PairLayout layout;
+    std::int64_t shift;
+    std::vector<float> turned;
+  };
+  const Vector vectors[] = {
+      {PairLayout::kHalfSplit, 3, {-1.413353F, 1.879118F, -2.828857F, 4.058191F}},
+      {PairLayout::kHalfSplit, -3, {-0.566632F, 2.119082F, -3.111097F, 3.938209F}},
+      {PairLayout::kHalfSplit, 7, {-1.217058F, 1.715331F, 2.918693F, 4.130090F}},
+      {PairLayout::kInterleaved, 3, {-1.272233F, -1.838865F, 2.878668F, 4.088187F}}};
+  const std::vector<float> omega{1, 0.01F}, row{1, 2, 3, 4};
+  for (const Vector& vector : vectors) {
+    const KeyRowFormat format{1, 4, 4, 0, vector.layout, ElementType::kFp32};
+    std::vector<float> turned(4);
+    RotateRows(format, RotationTable(omega, vector.shift),
+               reinterpret_cast<const std::byte*>(row.data()),
+               reinterpret_cast<std::byte*>(turned.data()), 1, format.row_bytes());
+    for (std::size_t i = 0; i < 4; ++i) EXPECT_NEAR(turned[i], vector.turned[i], 1e-6) << i;
+  }
+}
+
 TEST_F(RotateTest, ErrorAgainstDoubleIsOneRoundingOfTheType) {
   // Relative RMS of one rounding to nearest: fp16 .00025, bf16 .00166 (specs: positional
   // re-encoding §3.1, "direct"); fp32 a few units of 2^-24.

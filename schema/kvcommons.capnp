@@ -263,7 +263,7 @@ struct TeamPlanInfo {
 
 struct TeamSlot {
   reason @0 :Text;                  # corrected, few_deposits, few_long, spread, pool_bound, missing_base,
-                                    # empty, not_worth_it, asked_exact, cannot_move
+                                    # empty, held, not_worth_it, asked_exact, cannot_move
   coveredRows @1 :UInt32;           # of the content, from the first on, that the mean covers
   deposits @2 :UInt32;              # contents that the mean is of, or anchors that correct
   wanted @3 :Bool;                  # TeamCall.deposit will learn from it

@@ -140,6 +140,10 @@ TEST_F(BlendVector, WeightsOfChannelsAreAppliedInTheLocalFrame) {
          .weights = weights.data(),
          .weights_by_element = true});
   EXPECT_THAT(out, Are({0.402125f, 0.811354f}));
+  // The other way round it is another row.
+  RotateRows(kFormat, one, Bytes(offset), reinterpret_cast<std::byte*>(out.data()), 1,
+             kFormat.row_bytes());
+  EXPECT_THAT((Plane{weights[0] * out[0], weights[1] * out[1]}), Are({-0.271052f, 0.138177f}));
 }
 
 // Anchors are a set: another order changes nothing but rounding.
