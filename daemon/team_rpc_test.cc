@@ -351,6 +351,54 @@ TEST_F(TeamRpcTest, TenantsWithEqualNamesAndContentsInfluenceEachOtherInNoByte) 
   EXPECT_EQ(status.getPlans(), 1u);
 }
 
+TEST_F(TeamRpcTest, WhatAnotherTenantTeachesChangesNoRowAndItsIdsNameNothing) {
+  TeamWorker worker(loop_.io, daemon_.socket());
+  Run(worker, Question(1));
+  Run(worker, Question(2));
+  worker.PutText(Question(3));
+  const auto version = worker.PutTemplate("solver", {kHead, kTail}, {"question"});
+  auto before = worker.Plan(version.getVersion(), AskOf(Question(3)));
+  auto asked = worker.Plan(version.getVersion(), AskOf(Question(4)));
+  const auto answer = worker.PutAnswer(asked, Question(8), 70);
+
+  daemon_.uid = 1001;
+  TeamWorker other(loop_.io, daemon_.socket());
+  EXPECT_THAT(MessageOf(other.Plan(version.getVersion(), AskOf(Question(1)))),
+              ::testing::HasSubstr("the team has no such template"));
+  const auto own = other.PutTemplate("solver", {kHead, kTail}, {"question"});
+  for (const TokenId which : {1, 2, 3}) {
+    other.PutText(Question(which));
+    auto plan = other.Plan(own.getVersion(), AskOf(Question(which)));
+    other.Commit(plan, {{kHead, 3}, {Question(which), 3}, {kTail, 3}});
+    other.Deposit(plan);
+  }
+  const auto foreign = other.PlanOfAnswer(own.getVersion(), Question(8), answer.getContent());
+  EXPECT_STREQ(foreign.getTeam().getReason().cStr(), "missing_base");
+
+  auto after = worker.Plan(version.getVersion(), AskOf(Question(3)));
+  EXPECT_EQ(after.getTeam().getEpoch(), before.getTeam().getEpoch());
+  for (std::uint32_t row = 21; row < 61; row += 3) {
+    for (std::size_t plane = 0; plane < 2 * kShape.layers; ++plane) {
+      EXPECT_EQ(worker.Read(after, row, plane), worker.Read(before, row, plane)) << row;
+    }
+  }
+}
+
+TEST_F(TeamRpcTest, ACallIsDepositedOnceAlsoWhenItsPlanIsGone) {
+  TeamWorker worker(loop_.io, daemon_.socket());
+  worker.PutText(Question(1));
+  const auto version = worker.PutTemplate("solver", {kHead, kTail}, {"question"});
+  auto plan = worker.Plan(version.getVersion(), AskOf(Question(1)));
+  worker.Commit(plan, PartsOf(Question(1)));
+  rpc::TeamCall::Client call = plan.getCall();
+  { auto gone = std::move(plan); }
+  const auto first = call.depositRequest().send().wait(worker.wait());
+  ASSERT_EQ(first.getSlots().size(), 1u);
+  EXPECT_STREQ(first.getSlots()[0].getOutcome().cStr(), "learned");
+  EXPECT_EQ(MessageOf(call.depositRequest().send().wait(worker.wait())),
+            "the call was deposited before; plan another one");
+}
+
 TEST_F(TeamRpcTest, TeamsAgentsAndVersionsLearnEachForItself) {
   TeamWorker worker(loop_.io, daemon_.socket());
   Run(worker, Question(1));

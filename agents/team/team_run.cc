@@ -182,6 +182,12 @@ Result<TeamRun::Content> TeamRun::FromText(const std::string& text) {
   const auto tokens = engine_.Tokenize(text, false);
   if (!tokens) return Fail(tokens.error());
   if (tokens->empty()) return Fail(InvalidArgument("the content is empty; it needs a token"));
+  if (!options_.mode.reuses) {
+    // Nobody will ask for its own rows.
+    DaemonContent bare;
+    bare.tokens = *tokens;
+    return Content{std::move(bare), text};
+  }
   auto content = team_.FromText(*tokens);
   if (!content) return Fail(content.error());
   return Content{std::move(*content), text};

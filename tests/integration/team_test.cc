@@ -9,6 +9,7 @@
 #include <cstring>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "agents/engine/fidelity.h"
 #include "agents/engine/plan_rows.h"
@@ -302,6 +303,67 @@ TEST_F(TeamTest, MeansBringPromptsNearerToFullPrefillThanTurningAlone) {
   const double corrected_kl = KlToDense(corrected.prompt);
   EXPECT_LT(corrected_kl, turned_kl);
   EXPECT_LT(corrected_kl, 0.3);
+}
+
+TEST_F(TeamTest, WhereNothingIsReusedNoContentHasRowsOfItsOwnComputed) {
+  for (const char* mode : {"dense", "exact"}) {
+    TeamRun run(*engine_, graph_, *team_, nullptr, {.mode = Mode(mode)});
+    const auto line = run.Run("q", {{"question", kQuestions[0]}}, false);
+    ASSERT_TRUE(line) << line.error().ToString();
+    EXPECT_EQ((*line)["agents"][0]["base_ms"], 0) << mode;
+    EXPECT_EQ((*line)["agents"][0]["mode"], mode);
+  }
+}
+
+TEST_F(TeamTest, TwoProcessesTeachOneTeam) {
+  const std::string folder = daemon_.folder();
+  {
+    std::ofstream graph(folder + "/team.toml");
+    graph << kGraph;
+    std::ofstream cases(folder + "/cases.jsonl");
+    for (const std::string& question : kQuestions) {
+      cases << nlohmann::json{{"question", question}} << "\n";
+    }
+    cases << nlohmann::json{{"question",
+                             "Ben has 17 pens and 4 of them are red. How many pens are not red?"}}
+          << "\n";
+  }
+  const auto run = [&](const std::string& first, const std::string& count) {
+    return RunProgram({KVCOMMONS_ENGINE_BINARY,
+                       "team",
+                       "--context",
+                       "1024",
+                       "--threads",
+                       "1",
+                       "--daemon",
+                       daemon_.socket_path(),
+                       "--graph",
+                       folder + "/team.toml",
+                       "--cases",
+                       folder + "/cases.jsonl",
+                       "--first",
+                       first,
+                       "--warm",
+                       "0",
+                       "--cases-max",
+                       count,
+                       "--least-deposits",
+                       "4",
+                       "--fixed-costs",
+                       "--json",
+                       folder + "/" + first + ".json"});
+  };
+  std::vector<ProgramOutput> ran(2);
+  std::thread other([&] { ran[1] = run("2", "2"); });
+  ran[0] = run("0", "2");
+  other.join();
+  for (const ProgramOutput& one : ran) ASSERT_EQ(one.exit_code, 0) << one.output;
+  // Two contents each, and four are what it takes.
+  const auto third = run("4", "1");
+  ASSERT_EQ(third.exit_code, 0) << third.output;
+  std::ifstream file(folder + "/4.json");
+  const auto report = nlohmann::json::parse(file, nullptr, false);
+  EXPECT_EQ(report["agents"][0]["reason"], "corrected") << third.output;
 }
 
 TEST_F(TeamTest, WhereTextIsCorrectedOnlyTheLastTokenIsComputed) {
