@@ -441,6 +441,14 @@ void AddTeam(Program& program) {
                     "for timing: answers that end early are filled up to that length");
   command->add_option("--team", team->team, "name of the team; default: the graph's");
   command
+      ->add_option(
+          "--canary-share", team->canary_share,
+          "of the calls that reused contents, checked against dense prefill, for the daemon")
+      ->capture_default_str()
+      ->check(CLI::Range(0.0, 1.0));
+  command->add_option("--canary-seed", team->canary_seed,
+                      "which calls are drawn for that; default: by chance");
+  command
       ->add_option("--least-deposits", team->least_deposits,
                    "contents that a mean must be of before it corrects others")
       ->capture_default_str()

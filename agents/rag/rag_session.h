@@ -124,7 +124,4 @@ class RagSession {
 // What a rule's quality is reported under: the rule, and whether residual completion goes with it.
 std::string QualityName(const std::string& rule, bool completion);
 
-// Whether request number `index` is of the sampled share: by `seed` alone, not by what came before.
-bool IsSampled(std::uint64_t seed, std::uint64_t index, double share);
-
 }  // namespace kvcommons

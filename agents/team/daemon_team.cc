@@ -3,7 +3,9 @@
 #include <algorithm>
 
 #include "agents/engine/elapsed.h"
+#include "agents/engine/fidelity.h"
 #include "agents/engine/plan_rows.h"
+#include "agents/engine/sampled.h"
 
 namespace kvcommons {
 namespace {
@@ -11,6 +13,15 @@ namespace {
 constexpr std::uint32_t kMostWaitCalls = 1024;
 
 }  // namespace
+
+std::string TeamQualityName(const TeamMode& mode) {
+  std::string name = "team-" + mode.name;
+  for (char& letter : name) {
+    if (letter == '+') letter = '-';
+    if (letter >= 'A' && letter <= 'Z') letter = static_cast<char>(letter - 'A' + 'a');
+  }
+  return name;
+}
 
 TeamContentUpload::RowWriter EngineRows(Engine& engine, Position begin) {
   return [&engine, begin](Position first, std::uint32_t count, std::byte* destination) {
@@ -21,7 +32,11 @@ TeamContentUpload::RowWriter EngineRows(Engine& engine, Position begin) {
 Result<std::unique_ptr<DaemonTeam>> DaemonTeam::Open(Engine& engine, ModelHandle& model,
                                                      const TeamGraph& graph,
                                                      const Options& options) {
-  std::unique_ptr<DaemonTeam> made(new DaemonTeam(engine, model, options.gamma));
+  if (!(options.canary_share >= 0 && options.canary_share <= 1)) {
+    return Fail(InvalidArgument("canary_share is " + std::to_string(options.canary_share) +
+                                "; the limit is 0 to 1"));
+  }
+  std::unique_ptr<DaemonTeam> made(new DaemonTeam(engine, model, options));
   auto lead_in = TeamLeadIn(engine, options.chat);
   if (!lead_in) return Fail(lead_in.error());
   made->lead_in_ = std::move(*lead_in);
@@ -163,8 +178,11 @@ Result<DaemonCall> DaemonTeam::Prefill(std::size_t agent,
                      : mode.slots == SlotCorrection::kAnchors   ? TeamCorrectBy::kAnchors
                      : mode.slots == SlotCorrection::kMean      ? TeamCorrectBy::kMean
                                                                 : TeamCorrectBy::kNothing;
-    ask.gamma = gamma_;
-    ask.exact = !mode.reuses;
+    ask.gamma = options_.gamma;
+    const auto quality = mode.reuses ? model_.QualityOf(TeamQualityName(mode))
+                                     : Result<ModelHandle::Quality>(ModelHandle::Quality());
+    const bool is_off = quality && !quality->enabled;
+    ask.exact = !mode.reuses || is_off;
     ask.first_rows = mode.first_rows;
     ask.correct_text = !mode.computes_text;
     ask.store_tokens = static_cast<std::uint32_t>(call.prompt.size());
@@ -174,7 +192,7 @@ Result<DaemonCall> DaemonTeam::Prefill(std::size_t agent,
     call.plan_ms = MsSince(clock_, plan_ns);
     if (handle) {
       call.handle = std::move(*handle);
-      call.reason = call.handle->reason;
+      call.reason = is_off ? "switched_off" : call.handle->reason;
       call.mode = call.handle->reuses ? mode.name : "exact";
       for (const TeamCallHandle::Slot& text : call.handle->texts) {
         if (text.reason == "missing_base") texts.are_put = false;
@@ -200,7 +218,30 @@ Result<DaemonCall> DaemonTeam::Prefill(std::size_t agent,
   call.computed = engine_.computed_rows();
   call.charged = static_cast<double>(call.computed) /
                  static_cast<double>(call.prompt.size() - shape.segments.front().size());
+  DrawCanary(call, mode);
   return call;
+}
+
+void DaemonTeam::DrawCanary(const DaemonCall& call, const TeamMode& mode) {
+  sample_.reset();
+  if (call.anchored == 0) return;
+  if (!IsSampled(options_.canary_seed, reused_calls_++, options_.canary_share)) return;
+  const std::span<const float> logits = engine_.Logits(0);
+  sample_ = Sample{call.prompt, {logits.begin(), logits.end()}, TeamQualityName(mode)};
+}
+
+Result<std::optional<DaemonTeam::Canary>> DaemonTeam::RunCanary() {
+  if (!sample_) return std::optional<Canary>();
+  const Sample sample = std::move(*sample_);
+  sample_.reset();
+  engine_.Clear();
+  KVC_FAIL_IF_ERROR(engine_.RunRest(sample.prompt));
+  const std::span<const float> full = engine_.Logits(0);
+  const Fidelity fidelity = Compare({{full.begin(), full.end()}}, {sample.logits});
+  const auto quality =
+      model_.ReportQuality(sample.quality_name, fidelity.kl_mean, fidelity.top1_agreement);
+  if (!quality) return Fail(quality.error());
+  return std::optional(Canary{fidelity.kl_mean, fidelity.top1_agreement == 1, quality->enabled});
 }
 
 Status DaemonTeam::CarryOut(DaemonCall& call) {

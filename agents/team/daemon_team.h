@@ -13,6 +13,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -58,6 +59,9 @@ class DaemonTeam {
     double gamma = 0.3;          // of their gate
     bool corrects_text = false;  // for modes that do not compute the text between contents
     std::string name = {};       // of the team; empty: the graph's
+    // Of calls that reused contents, which RunCanary() checks; 0 to 1.
+    double canary_share = 0.01;
+    std::uint64_t canary_seed = 1;
   };
 
   // Puts the templates of all agents, and their text's rows where text is corrected. `model` and
@@ -74,6 +78,16 @@ class DaemonTeam {
   // kInvalidArgument: contents do not fit the template or the context.
   Result<DaemonCall> Prefill(std::size_t agent, std::span<const DaemonContent* const> contents,
                              const TeamMode& mode);
+  // Where the last call was drawn to be checked: prefills its prompt densely and tells the daemon
+  // how far the reused rows were from that. A mode that strays too far is switched off for the
+  // tenant's model: its calls are exact then, "switched_off". Leaves dense rows in the engine.
+  // Errors are the engine's and the daemon's.
+  struct Canary {
+    double kl = 0;
+    bool agrees = false;
+    bool enabled = true;  // the mode, afterwards
+  };
+  Result<std::optional<Canary>> RunCanary();
   // REQUIRES: the engine holds the prompt's rows.
   struct Finished {
     std::vector<TeamCallHandle::DepositReply> deposits;
@@ -88,8 +102,10 @@ class DaemonTeam {
   DaemonContent FromAnswer(DaemonCall& call, std::span<const TokenId> answer, UploadAck ack);
 
  private:
-  DaemonTeam(Engine& engine, ModelHandle& model, double gamma)
-      : engine_(engine), model_(model), gamma_(gamma) {}
+  DaemonTeam(Engine& engine, ModelHandle& model, const Options& options)
+      : engine_(engine), model_(model), options_(options) {}
+  // Keeps what the engine answers to the call's prompt, where it is drawn.
+  void DrawCanary(const DaemonCall& call, const TeamMode& mode);
   Status CarryOut(DaemonCall& call);
   // The template's text as it is with nothing in its slots, unless the daemon has it. Where that
   // fails, plans compute the text.
@@ -99,7 +115,7 @@ class DaemonTeam {
 
   Engine& engine_;
   ModelHandle& model_;
-  const double gamma_;
+  const Options options_;
   const SystemClock clock_;
   std::unique_ptr<TeamHandle> team_;
   std::vector<TokenId> lead_in_;
@@ -108,11 +124,21 @@ class DaemonTeam {
   // By agent. A daemon that loses the text's rows again and again is asked less and less often:
   // every time they are computed anew.
   struct TextsOf {
-    bool are_put = true;
+    bool are_put = false;
     std::uint32_t wait_calls = 0, next_wait_calls = 1;
   };
   std::vector<TextsOf> texts_;
+  struct Sample {
+    std::vector<TokenId> prompt;
+    std::vector<float> logits;
+    std::string quality_name;
+  };
+  std::optional<Sample> sample_;
+  std::uint64_t reused_calls_ = 0;
 };
+
+// What a mode's quality is reported under.
+std::string TeamQualityName(const TeamMode& mode);
 
 // Rows [begin, begin + tokens) of the engine as an upload wants them.
 TeamContentUpload::RowWriter EngineRows(Engine& engine, Position begin);

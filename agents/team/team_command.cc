@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <memory>
+#include <random>
 
 #include "agents/team/team_run.h"
 #include "agents/team/team_run_report.h"
@@ -50,13 +51,16 @@ Result<World> OpenWorld(Client& client, Engine& engine, const GateReport& gate,
   auto model = client.OpenModel(profile, gate);
   if (!model) return Fail(model.error());
   world.model = std::move(*model);
-  auto team = DaemonTeam::Open(engine, *world.model, graph,
-                               {.chat = options.chat,
-                                .least_deposits = options.least_deposits,
-                                .keeps_anchors = mode.slots == SlotCorrection::kAnchors,
-                                .gamma = options.gamma,
-                                .corrects_text = mode.reuses && !mode.computes_text,
-                                .name = options.team});
+  auto team =
+      DaemonTeam::Open(engine, *world.model, graph,
+                       {.chat = options.chat,
+                        .least_deposits = options.least_deposits,
+                        .keeps_anchors = mode.slots == SlotCorrection::kAnchors,
+                        .gamma = options.gamma,
+                        .corrects_text = mode.reuses && !mode.computes_text,
+                        .name = options.team,
+                        .canary_share = options.canary_share,
+                        .canary_seed = options.canary_seed.value_or(std::random_device{}())});
   if (!team) return Fail(team.error());
   world.team = std::move(*team);
   return world;

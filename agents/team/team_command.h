@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "agents/engine/commands.h"
@@ -26,6 +27,8 @@ struct TeamCommandOptions {
   bool fills_answers = false;  // up to their greatest length, for timing
   bool held_only = false;      // do not wait for the disk
   bool allow_tools = false;    // programs that the graph names are run
+  double canary_share = 0.01;  // of calls that reused contents, checked against dense prefill
+  std::optional<std::uint64_t> canary_seed;  // which ones; nothing: by chance
 };
 // Exit code as in commands.h.
 int RunTeamCommand(const CommonOptions& options, const TeamCommandOptions& team);

@@ -140,6 +140,13 @@ Result<Json> TeamRun::RunAgent(std::size_t index, Contents& contents, bool measu
     if (!deposit.message.empty()) report["deposit"] = deposit.message;
   }
   contents[agent.name] = {std::move(content), std::move(*text)};
+  const auto canary = team_.RunCanary();
+  if (!canary) {
+    report["canary"] = {{"fallback", canary.error().ToString()}};
+  } else if (*canary) {
+    report["canary"] = {
+        {"kl", (*canary)->kl}, {"agrees", (*canary)->agrees}, {"enabled", (*canary)->enabled}};
+  }
   return report;
 }
 

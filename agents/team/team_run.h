@@ -43,8 +43,8 @@ class TeamRun {
   //  "exact", "anchored", "computed", "charged", "deposits", "ttft_ms", "plan_ms", "gate_ms",
   //  "weights_ms", "blend_ms", "place_ms", "last_ms", "base_ms", "answer_base_ms", "finish_ms",
   //  "learned": [outcome …], "fallback"?, "ttft_dense_ms"?, "ttft_exact_ms"?, "exact_rows"?, "kl"?,
-  //  "kl_first"?, "top1"?, "same_answer"?}], "tools"?: [{"tool", "turn"?, "ms", "exit_code",
-  //  "timed_out", "was_cut", "output"}]}.
+  //  "kl_first"?, "top1"?, "same_answer"?, "canary"?}], "tools"?: [{"tool", "turn"?, "ms",
+  //  "exit_code", "timed_out", "was_cut", "output"}]}.
   // `turn`: where it is not the first. `last_ms` is the pass that computes what is not held;
   // `base_ms`: texts' own rows that this agent's call waited for. Errors name the case;
   // kInvalidArgument: a field that prompts name is missing or empty, a prompt is too long, tools

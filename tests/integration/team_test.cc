@@ -315,6 +315,37 @@ TEST_F(TeamTest, WhereNothingIsReusedNoContentHasRowsOfItsOwnComputed) {
   }
 }
 
+TEST_F(TeamTest, AModeWhoseCanariesStrayIsSwitchedOff) {
+  team_ =
+      DaemonTeam::Open(*engine_, *model_, graph_, {.least_deposits = 2, .canary_share = 1}).value();
+  TeamRun run(*engine_, graph_, *team_, nullptr, {.mode = Mode("mean+seg")});
+  for (std::size_t i = 0; i < 2; ++i) {
+    const auto line = run.Run("q", {{"question", kQuestions[i]}}, false);
+    ASSERT_TRUE(line) << line.error().ToString();
+    EXPECT_FALSE((*line)["agents"][0].contains("canary"));  // nothing was reused
+  }
+  const auto line = run.Run("q", {{"question", kQuestions[3]}}, false);
+  ASSERT_TRUE(line) << line.error().ToString();
+  const auto& canary = (*line)["agents"][0]["canary"];
+  EXPECT_GT(canary["kl"], 0);
+  EXPECT_LT(canary["kl"], 1);
+  EXPECT_EQ(canary["enabled"], true);
+  const std::string name = TeamQualityName(Mode("mean+seg"));
+  EXPECT_EQ(name, "team-mean-seg");
+  const auto known = model_->QualityOf(name);
+  ASSERT_TRUE(known);
+  EXPECT_GE(known->samples, 1u);
+  for (int i = 0; i < 64; ++i) ASSERT_TRUE(model_->ReportQuality(name, 100, 0));
+  const DaemonContent content = Text("Ben has 17 pens and 4 of them are red. How many are not?");
+  const Inputs inputs = {&content};
+  const auto off = team_->Prefill(0, inputs, Mode("mean+seg")).value();
+  EXPECT_EQ(off.reason, "switched_off");
+  EXPECT_EQ(off.anchored, 0u);
+  EXPECT_GT(team_->Prefill(0, inputs, Mode("rotate")).value().anchored, 0u);  // another mode
+  ASSERT_TRUE(model_->ResetQuality(name).ok());
+  EXPECT_GT(team_->Prefill(0, inputs, Mode("mean+seg")).value().anchored, 0u);
+}
+
 TEST_F(TeamTest, TwoProcessesTeachOneTeam) {
   const std::string folder = daemon_.folder();
   {
