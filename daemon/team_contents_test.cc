@@ -16,7 +16,8 @@ namespace {
 class TeamContentsTest : public TeamRpcTest {};
 
 TEST_F(TeamContentsTest, AnAnswersOwnRowsAreItsProducersAndHaveAMeanOfTheirOwn) {
-  TeamWorker worker(loop_.io, daemon_.socket());
+  // Agents of two processes: what one answered is read by the other.
+  TeamWorker worker(loop_.io, daemon_.socket()), reader(loop_.io, daemon_.socket());
   for (TokenId i = 1; i <= 3; ++i) {
     const Tokens question = Question(i), answer = Text(20, 300 + i);
     worker.PutText(question);
@@ -25,14 +26,14 @@ TEST_F(TeamContentsTest, AnAnswersOwnRowsAreItsProducersAndHaveAMeanOfTheirOwn) 
     worker.Commit(asked, PartsOf(question));
     const auto behind = static_cast<Position>(kHead.size() + question.size() + kTail.size());
     auto reply = worker.PutAnswer(asked, answer, behind, -0.125F);
-    const auto critic = worker.PutTemplate("critic", {kTail, kHead}, {"solver"});
-    auto plan = worker.PlanOfAnswer(critic.getVersion(), answer, reply.getContent(), 50);
+    const auto critic = reader.PutTemplate("critic", {kTail, kHead}, {"solver"});
+    auto plan = reader.PlanOfAnswer(critic.getVersion(), answer, reply.getContent(), 50);
     ASSERT_EQ(MessageOf(plan), "");
     const std::vector<Part> parts = {{kTail, 0}, {answer, 0.25F}, {kHead, 0}};
     EXPECT_STREQ(plan.getTeam().getReason().cStr(), i < 3 ? "few_deposits" : "corrected");
-    if (i == 3) ExpectRowsAreExact(worker, plan, parts, 6 * kUlp16);
-    worker.Commit(plan, parts);
-    worker.Deposit(plan);
+    if (i == 3) ExpectRowsAreExact(reader, plan, parts, 6 * kUlp16);
+    reader.Commit(plan, parts);
+    reader.Deposit(plan);
   }
   const auto status = worker.Status();
   ASSERT_EQ(status.getMeans().size(), 1u);
