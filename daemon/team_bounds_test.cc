@@ -85,6 +85,27 @@ TEST_F(TeamBoundsTest, MeansThatDoNotAllFitDoNotMakeEachOtherLeaveForEver) {
   EXPECT_EQ(refused, 15);  // of sixteen calls one tries again
 }
 
+TEST_F(TeamBoundsTest, ContentsMeansDoNotLeaveForTextAndTextLeavesForThem) {
+  auto options = daemon_.DefaultOptions();
+  // A mean of 40 rows and one of the text's nine.
+  options.config.team_memory_bytes = 49 * kShape.token_bytes() + 10;
+  daemon_.Restart(std::move(options));
+  TeamWorker worker(loop_.io, daemon_.socket());
+  auto version = worker.PutTemplate("solver", {kHead, kTail}, {"question"});
+  worker.PutSegment(version.getVersion(), 1, kTail, static_cast<Position>(kHead.size()));
+  EXPECT_EQ(Run(worker, Question(1, 40), AskWithText(Question(1, 40))),
+            "few_deposits, learned, learned text");
+  // The content's mean grows, and the text's leaves for it.
+  EXPECT_EQ(Run(worker, Question(2, 45), AskWithText(Question(2, 45))),
+            "few_deposits, learned, pool_bound text");
+  // Then there is no room for text, and contents are reused all the same.
+  worker.PutText(Question(3));
+  auto plan = worker.Plan(version.getVersion(), AskWithText(Question(3)));
+  EXPECT_TRUE(plan.getTeam().getReuses()) << plan.getTeam().getReason().cStr();
+  EXPECT_STREQ(plan.getTeam().getTexts()[0].getReason().cStr(), "pool_bound");
+  EXPECT_EQ(plan.getReply().getAnchoredRows(), 40u);
+}
+
 TEST_F(TeamBoundsTest, AnchorsCorrectByNearnessWhereTheGateLetsThem) {
   TeamWorker worker(loop_.io, daemon_.socket(), "team", 2, true);
   EXPECT_EQ(Run(worker, Question(1), 2), "few_deposits, learned");

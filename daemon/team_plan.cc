@@ -31,19 +31,16 @@ class Maker {
       for (const Part& part : parts_) InfoOf(part).reason = result_.reason;
       return std::move(result_);
     }
-    bool is_planned = true;  // exactly
     for (int tries = 0; tries < kMaxTries && Judge(); ++tries) {
-      if (result_.prepared.plan.computed_rows <= 1) {
+      if (result_.prepared.plan.computed_rows <= 1 || !OffersAny()) {
         result_.reason = team_reason::kHeld;
         return std::move(result_);
       }
-      is_planned = false;
       auto made = Reuse();
       if (made || made.error().code() != Code::kNotFound) return made;
       KVC_FAIL_IF_ERROR(PlanExact());
-      is_planned = true;
     }
-    if (!is_planned) KVC_FAIL_IF_ERROR(PlanExact());
+    NoteComputed(team_reason::kFewDeposits);
     return std::move(result_);
   }
 
@@ -61,6 +58,18 @@ class Maker {
     MeanPtr mean = nullptr;
     std::vector<AnchorPtr> anchors = {};
   };
+
+  bool OffersAny() {
+    return std::any_of(parts_.begin(), parts_.end(), [this](const Part& part) {
+      return InfoOf(part).reason == team_reason::kCorrected;
+    });
+  }
+  // What could be corrected is not, in this plan.
+  void NoteComputed(std::string_view reason) {
+    for (const Part& part : parts_) {
+      if (InfoOf(part).reason == team_reason::kCorrected) InfoOf(part).reason = reason;
+    }
+  }
 
   std::size_t count() const { return request_.contents.size(); }
   TeamSlotPlan& InfoOf(const Part& part) {
@@ -116,7 +125,11 @@ class Maker {
       slot.reason = team_reason::kCorrected;
       part.base = PinBase(store_, *model_, team_, content);
       if (by_mean() && !part.is_bare) JudgeMean(key, part);
-      const bool is_held = part.begin + static_cast<Position>(tokens) <= exact_rows_;
+      // The prompt's last row is computed in any case, and never counted as held.
+      const Position end = part.begin + static_cast<Position>(tokens);
+      const bool is_held =
+          end <= exact_rows_ ||
+          (end == static_cast<Position>(request_.prompt.tokens.size()) && end == exact_rows_ + 1);
       if (part.base.blocks.empty()) {
         // Where there is no room to learn it, own rows would come to nothing.
         if (slot.reason != team_reason::kPoolBound) slot.reason = team_reason::kMissingBase;
@@ -242,11 +255,13 @@ class Maker {
     KVC_FAIL_IF_ERROR(Plan(std::move(prompt)));
     if (result_.prepared.plan.anchored_rows == 0) {
       result_.reason = team_reason::kNotWorthIt;
+      NoteComputed(result_.reason);
       return Exact();
     }
     const Status blended = BlendSlots();
     if (blended.code() == Code::kExhausted) {
       result_.reason = team_reason::kNoRoom;
+      NoteComputed(result_.reason);
       return Exact();
     }
     if (!blended.ok()) {

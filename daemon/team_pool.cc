@@ -174,8 +174,16 @@ bool TeamPool::HasNoRoom(const MeanKey& key, std::uint32_t rows, std::uint64_t b
 
 Status TeamPool::CheckBytes(const MeanSnapshot& next) {
   const std::uint64_t limit_bytes = limit_bytes_ - std::min(limit_bytes_, anchors_.bytes());
-  if (next.bytes <= limit_bytes) return Status();
   MutexLock lock(mutex_);
+  if (next.bytes <= limit_bytes) {
+    if (next.of != MeanOf::kPrompt) return Status();
+    const auto own = means_.find(next.key);
+    const std::uint64_t replaced = own == means_.end() ? 0 : own->second.mean->bytes;
+    if (bytes_ - replaced + next.bytes <= limit_bytes) return Status();
+    return Exhausted("the text's mean takes " + std::to_string(next.bytes) +
+                     " bytes, which are not left of " + std::to_string(limit_bytes) +
+                     " (team_memory, less anchors); contents' means do not leave for it");
+  }
   if (too_long_.size() >= kMaxTooLong) too_long_.clear();
   const auto [at, is_new] = too_long_.try_emplace(next.key, next.rows());
   at->second = std::min(at->second, next.rows());
@@ -192,9 +200,11 @@ std::vector<MeanPtr> TeamPool::MakeRoom(const MeanSnapshot& next) {
   const std::uint64_t replaced = own == means_.end() ? 0 : own->second.mean->bytes;
   while (bytes_ - replaced + next.bytes > limit_bytes) {
     // Fewest uses for its bytes, a deposit counting as one; the oldest of equals.
+    // Text first: without it there is less reuse, without contents none.
     const auto value = [](const Entry& entry) {
-      return static_cast<double>(entry.uses + entry.mean->deposits) /
-             static_cast<double>(entry.mean->bytes);
+      return std::pair(entry.mean->of != MeanOf::kPrompt,
+                       static_cast<double>(entry.uses + entry.mean->deposits) /
+                           static_cast<double>(entry.mean->bytes));
     };
     auto least = means_.end();
     for (auto at = means_.begin(); at != means_.end(); ++at) {
@@ -206,7 +216,9 @@ std::vector<MeanPtr> TeamPool::MakeRoom(const MeanSnapshot& next) {
     }
     bytes_ -= least->second.mean->bytes;
     if (crowded_.size() >= kMaxCrowded) crowded_.clear();
-    if (!least->second.was_used) crowded_[least->first] = kCrowdedCalls;
+    if (!least->second.was_used && least->second.mean->of != MeanOf::kPrompt) {
+      crowded_[least->first] = kCrowdedCalls;
+    }
     gone.push_back(least->second.mean);
     means_.erase(least);
     ++evicted_;
@@ -360,6 +372,9 @@ Result<TeamPool::Learned> TeamPool::Learn(const TeamLesson& lesson) {
     MutexLock lock(mutex_);
     bytes_ += next.bytes - (before == nullptr ? 0 : before->bytes);
     const MeanKey key = next.key;
+    crowded_.erase(key);
+    const auto refused = too_long_.find(key);
+    if (refused != too_long_.end() && next.rows() >= refused->second) too_long_.erase(refused);
     Entry& entry = means_[key];
     if (before == nullptr) entry.order = next_order_++;
     entry.mean = std::make_shared<const MeanSnapshot>(std::move(next));

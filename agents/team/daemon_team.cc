@@ -137,7 +137,7 @@ Status DaemonTeam::ComputeText(std::span<const TokenId> tokens, TeamContentUploa
 
 Result<DaemonCall> DaemonTeam::Prefill(std::size_t agent,
                                        std::span<const DaemonContent* const> contents,
-                                       const TeamMode& mode) {
+                                       const TeamMode& mode, bool may_be_drawn) {
   const TeamTemplate& shape = templates_[agent];
   if (contents.size() != shape.slots.size()) {
     return Fail(InvalidArgument("contents are " + std::to_string(contents.size()) + "; agent '" +
@@ -158,12 +158,21 @@ Result<DaemonCall> DaemonTeam::Prefill(std::size_t agent,
                                 std::to_string(call.prompt.size()) + " tokens; the context has " +
                                 std::to_string(engine_.context_tokens())));
   }
-  if (mode.slots == SlotCorrection::kPublishedAnchors) {
-    return Fail(Unsupported("mode is '" + mode.name + "'; the daemon blends as profile C does"));
+  const bool corrects_text_by_anchors =
+      mode.slots == SlotCorrection::kAnchors && !mode.computes_text;
+  if (mode.slots == SlotCorrection::kPublishedAnchors || mode.design_percent > 0 ||
+      corrects_text_by_anchors) {
+    return Fail(Unsupported("mode is '" + mode.name +
+                            "'; the daemon corrects contents as profile C does and chooses no "
+                            "rows: use C+seg or +b"));
   }
   const std::int64_t start_ns = clock_.NowNs();
+  const auto quality = mode.reuses ? model_.QualityOf(TeamQualityName(mode))
+                                   : Result<ModelHandle::Quality>(ModelHandle::Quality());
+  // Unsure means exact.
+  const bool is_off = !quality || !quality->enabled;
   TextsOf& texts = texts_[agent];
-  if (!mode.computes_text && !texts.are_put && texts.wait_calls-- == 0) {
+  if (!is_off && !mode.computes_text && !texts.are_put && texts.wait_calls-- == 0) {
     texts.are_put = PutTextsOf(agent).ok();
     texts.wait_calls = texts.next_wait_calls;
     texts.next_wait_calls = std::min(2 * texts.next_wait_calls, kMostWaitCalls);
@@ -179,9 +188,6 @@ Result<DaemonCall> DaemonTeam::Prefill(std::size_t agent,
                      : mode.slots == SlotCorrection::kMean      ? TeamCorrectBy::kMean
                                                                 : TeamCorrectBy::kNothing;
     ask.gamma = options_.gamma;
-    const auto quality = mode.reuses ? model_.QualityOf(TeamQualityName(mode))
-                                     : Result<ModelHandle::Quality>(ModelHandle::Quality());
-    const bool is_off = quality && !quality->enabled;
     ask.exact = !mode.reuses || is_off;
     ask.first_rows = mode.first_rows;
     ask.correct_text = !mode.computes_text;
@@ -197,6 +203,7 @@ Result<DaemonCall> DaemonTeam::Prefill(std::size_t agent,
       for (const TeamCallHandle::Slot& text : call.handle->texts) {
         if (text.reason == "missing_base") texts.are_put = false;
       }
+      if (texts.are_put) texts.next_wait_calls = 1;
       if (const Status status = CarryOut(call); !status.ok()) {
         call.fallback = status.ToString();
         call.handle.reset();
@@ -218,7 +225,7 @@ Result<DaemonCall> DaemonTeam::Prefill(std::size_t agent,
   call.computed = engine_.computed_rows();
   call.charged = static_cast<double>(call.computed) /
                  static_cast<double>(call.prompt.size() - shape.segments.front().size());
-  DrawCanary(call, mode);
+  if (may_be_drawn) DrawCanary(call, mode);
   return call;
 }
 
@@ -261,8 +268,9 @@ Status DaemonTeam::CarryOut(DaemonCall& call) {
   if (call.handle->reuses) {
     call.deposits = ~0u;
     for (const TeamCallHandle::Slot& slot : call.handle->slots) {
-      call.deposits = std::min(call.deposits, slot.deposits);
+      if (slot.reason == "corrected") call.deposits = std::min(call.deposits, slot.deposits);
     }
+    if (call.deposits == ~0U) call.deposits = 0;  // text alone was
   }
   return Status();
 }

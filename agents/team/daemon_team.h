@@ -3,7 +3,7 @@
 //
 // A call is Prefill(), which leaves the prompt's rows and the logits of its last token in the
 // engine; the answer is generated; then Finish() gives back what the daemon wants and lets it
-// learn, and // FromAnswer() makes the answer a content of other agents. Whatever the daemon does,
+// learn, and FromAnswer() makes the answer a content of other agents. Whatever the daemon does,
 // a prompt is prefilled and a request goes on: where it is gone or refuses, everything is computed,
 // and contents, calls and ends say why. Errors are the engine's, and contents that fit nowhere.
 //
@@ -76,8 +76,9 @@ class DaemonTeam {
   // kInvalidArgument: no tokens, or too many for the context.
   Result<DaemonContent> FromText(std::span<const TokenId> tokens);
   // kInvalidArgument: contents do not fit the template or the context.
+  // kUnsupported: a mode that `bench team` alone knows. `may_be_drawn`: for RunCanary().
   Result<DaemonCall> Prefill(std::size_t agent, std::span<const DaemonContent* const> contents,
-                             const TeamMode& mode);
+                             const TeamMode& mode, bool may_be_drawn = true);
   // Where the last call was drawn to be checked: prefills its prompt densely and tells the daemon
   // how far the reused rows were from that. A mode that strays too far is switched off for the
   // tenant's model: its calls are exact then, "switched_off". Leaves dense rows in the engine.

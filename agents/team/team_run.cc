@@ -29,8 +29,8 @@ Status TeamRun::RunExact(std::size_t index, std::span<const DaemonContent* const
 }
 
 Status TeamRun::Compare(std::size_t index, std::span<const DaemonContent* const> inputs,
-                        const std::vector<TokenId>& prompt, const std::vector<TokenId>& answer,
-                        Json* report) {
+                        const TeamMode& mode, const std::vector<TokenId>& prompt,
+                        const std::vector<TokenId>& answer, Json* report) {
   KVC_RETURN_IF_ERROR(RunExact(index, inputs, answer, report));
   engine_.Clear();
   const std::int64_t start_ns = clock_.NowNs();
@@ -47,7 +47,7 @@ Status TeamRun::Compare(std::size_t index, std::span<const DaemonContent* const>
   const auto expected = TeacherForce(engine_, prompt, forced);
   if (!expected) return expected.error();
   // Once more, since the engine holds dense rows now: the same epoch gives the same bytes.
-  const auto again = team_.Prefill(index, inputs, options_.mode);
+  const auto again = team_.Prefill(index, inputs, mode, false);
   if (!again) return again.error();
   if (again->mode != (*report)["mode"]) {
     (*report)["compared_mode"] = again->mode;  // another process taught the team meanwhile
@@ -117,7 +117,11 @@ Result<Json> TeamRun::RunAgent(std::size_t index, Contents& contents, bool measu
   if (!text) return Fail(text.error());
   report["answer"] = *text;
   if (!call->fallback.empty()) report["fallback"] = call->fallback;
-  DaemonContent content = team_.FromAnswer(*call, *answer, options_.ack);
+  DaemonContent content;
+  content.tokens = *answer;
+  content.is_answer = true;
+  // Where nothing is reused nobody will ask for its rows.
+  if (options_.mode.reuses) content = team_.FromAnswer(*call, *answer, options_.ack);
   report["answer_base_ms"] = content.base_ms;
   if (!content.fallback.empty()) report["answer_fallback"] = content.fallback;
   if (measured && options_.compares) {
@@ -125,7 +129,7 @@ Result<Json> TeamRun::RunAgent(std::size_t index, Contents& contents, bool measu
     std::vector<std::byte> held(
         engine_.profile().planes().BlockBytes(static_cast<std::size_t>(begin)));
     KVC_FAIL_IF_ERROR(engine_.ReadRows(0, static_cast<std::uint32_t>(begin), held.data()));
-    KVC_FAIL_IF_ERROR(Compare(index, inputs, call->prompt, *answer, &report));
+    KVC_FAIL_IF_ERROR(Compare(index, inputs, mode, call->prompt, *answer, &report));
     const PlaceSpan rows{0,           static_cast<std::uint32_t>(begin), 0,
                          held.data(), static_cast<std::uint32_t>(begin), 0};
     KVC_FAIL_IF_ERROR(engine_.Place({&rows, 1}));

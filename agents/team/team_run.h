@@ -41,10 +41,10 @@ class TeamRun {
 
   // {"id", "agents": [{"agent", "turn"?, "mode", "reason", "tokens", "answer", "answer_tokens",
   //  "exact", "anchored", "computed", "charged", "deposits", "ttft_ms", "plan_ms", "gate_ms",
-  //  "weights_ms", "blend_ms", "place_ms", "last_ms", "base_ms", "answer_base_ms", "finish_ms",
-  //  "learned": [outcome …], "fallback"?, "ttft_dense_ms"?, "ttft_exact_ms"?, "exact_rows"?, "kl"?,
-  //  "kl_first"?, "top1"?, "same_answer"?, "canary"?}], "tools"?: [{"tool", "turn"?, "ms",
-  //  "exit_code", "timed_out", "was_cut", "output"}]}.
+  //  "weights_ms", "blend_ms", "place_ms", "last_ms", "text_ms", "base_ms", "answer_base_ms",
+  //  "finish_ms", "learned": [outcome …], "fallback"?, "ttft_dense_ms"?, "ttft_exact_ms"?,
+  //  "exact_rows"?, "kl"?, "kl_first"?, "top1"?, "same_answer"?, "canary"?}], "tools"?: [{"tool",
+  //  "turn"?, "ms", "exit_code", "timed_out", "was_cut", "output"}]}.
   // `turn`: where it is not the first. `last_ms` is the pass that computes what is not held;
   // `base_ms`: texts' own rows that this agent's call waited for. Errors name the case;
   // kInvalidArgument: a field that prompts name is missing or empty, a prompt is too long, tools
@@ -64,8 +64,8 @@ class TeamRun {
   Result<nlohmann::json> CallTool(std::size_t index, Contents& contents);
   // Dense prefill and the exact prefix cache on `prompt`, and how far the mode's rows are.
   Status Compare(std::size_t index, std::span<const DaemonContent* const> inputs,
-                 const std::vector<TokenId>& prompt, const std::vector<TokenId>& answer,
-                 nlohmann::json* report);
+                 const TeamMode& mode, const std::vector<TokenId>& prompt,
+                 const std::vector<TokenId>& answer, nlohmann::json* report);
   Status Fill(const DaemonContent& with, const TeamAgent& agent, const std::vector<TokenId>& prompt,
               std::vector<TokenId>* answer);
   // What an exact prefix cache takes for it; it holds prompt and answer afterwards.

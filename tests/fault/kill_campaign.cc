@@ -5,8 +5,8 @@
 //
 // Each round starts kvcommonsd on the store of the rounds before, checks everything that was ever
 // acknowledged, lets several clients work, and kills the daemon after a random number of their
-// operations, so that others are in the middle of theirs. Prints {"load", "rounds", "acknowledged",
-// "lost", "wrong"}; exit code 1 when anything was lost or wrong.
+// operations, so that others are in the middle of theirs. Prints {"load", "compared", "rounds",
+// "acknowledged", "lost", "wrong"}; exit code 1 when anything was lost or wrong.
 
 #include <cstdio>
 #include <cstdlib>
@@ -29,7 +29,8 @@ class Campaign {
       : load_(teams ? MakeTeamLoad(daemon_) : MakePromptLoad(daemon_)), random_(seed) {}
 
   Status Round(int round, std::size_t client_count) {
-    KVC_RETURN_IF_ERROR(daemon_.Start({"--memory", "256MiB", "--disk", "8GiB"}));
+    KVC_RETURN_IF_ERROR(
+        daemon_.Start({"--memory", "256MiB", "--disk", "8GiB", "--team-memory", "4GiB"}));
     KVC_RETURN_IF_ERROR(load_->Check());
     {
       MutexLock lock(mutex_);
@@ -127,11 +128,14 @@ int Main(int argc, char** argv) {
     std::fprintf(stderr, "after the last round: %s\n", status.ToString().c_str());
     return 1;
   }
-  const nlohmann::json result = {{"load", load},
-                                 {"rounds", rounds},
-                                 {"acknowledged", done.acknowledged()},
-                                 {"lost", done.lost()},
-                                 {"wrong", done.wrong()}};
+  // A load that did nothing proved nothing.
+  if (done.acknowledged() == 0 || (load == "teams" && done.compared() == 0)) {
+    std::fprintf(stderr, "nothing was acknowledged, or no corrected row compared\n");
+    return 1;
+  }
+  const nlohmann::json result = {{"load", load},        {"compared", done.compared()},
+                                 {"rounds", rounds},    {"acknowledged", done.acknowledged()},
+                                 {"lost", done.lost()}, {"wrong", done.wrong()}};
   std::printf("%s\n", result.dump().c_str());
   if (!json_path.empty()) std::ofstream(json_path) << result.dump() << "\n";
   return done.lost() + done.wrong() == 0 ? 0 : 1;

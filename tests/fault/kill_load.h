@@ -29,12 +29,14 @@ class KillLoad {
                     const std::function<void()>& done) = 0;
 
   virtual std::size_t acknowledged() = 0;
+  // Rows that were compared with what they must be.
+  std::size_t compared() const { return compared_; }
   std::size_t lost() const { return lost_; }
   std::size_t wrong() const { return wrong_; }
 
  protected:
   const DaemonProcess& daemon_;
-  std::atomic<std::size_t> lost_{0}, wrong_{0};
+  std::atomic<std::size_t> compared_{0}, lost_{0}, wrong_{0};
 };
 
 // Prompts and documents, stored and read.

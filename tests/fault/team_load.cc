@@ -159,7 +159,7 @@ class TeamLoad final : public KillLoad {
     };
   }
 
-  std::size_t WrongRows(const Tokens& prompt, const PlanHandle& plan, float number) const {
+  std::size_t WrongRows(const Tokens& prompt, const PlanHandle& plan, float number) {
     const PlaneLayout planes = profile_.planes();
     std::size_t wrong = 0;
     for (const PlannedSpan& span : plan.spans) {
@@ -179,6 +179,7 @@ class TeamLoad final : public KillLoad {
           }
           wrong += is_right ? 0 : 1;
         }
+        compared_ += span.kind == SpanKind::kAnchored ? 1 : 0;
       }
     }
     return wrong;

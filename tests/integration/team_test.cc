@@ -311,6 +311,7 @@ TEST_F(TeamTest, WhereNothingIsReusedNoContentHasRowsOfItsOwnComputed) {
     const auto line = run.Run("q", {{"question", kQuestions[0]}}, false);
     ASSERT_TRUE(line) << line.error().ToString();
     EXPECT_EQ((*line)["agents"][0]["base_ms"], 0) << mode;
+    EXPECT_EQ((*line)["agents"][0]["answer_base_ms"], 0) << mode;
     EXPECT_EQ((*line)["agents"][0]["mode"], mode);
   }
 }
@@ -342,6 +343,11 @@ TEST_F(TeamTest, AModeWhoseCanariesStrayIsSwitchedOff) {
   EXPECT_EQ(off.reason, "switched_off");
   EXPECT_EQ(off.anchored, 0u);
   EXPECT_GT(team_->Prefill(0, inputs, Mode("rotate")).value().anchored, 0u);  // another mode
+  for (const char* mode : {"R", "C", "compose", "trust+seg+d10"}) {
+    const auto refused = team_->Prefill(0, inputs, Mode(mode));
+    ASSERT_FALSE(refused) << mode;
+    EXPECT_EQ(refused.error().code(), Code::kUnsupported) << mode;
+  }
   ASSERT_TRUE(model_->ResetQuality(name).ok());
   EXPECT_GT(team_->Prefill(0, inputs, Mode("mean+seg")).value().anchored, 0u);
 }
