@@ -31,7 +31,7 @@ class Maker {
       for (const Part& part : parts_) InfoOf(part).reason = result_.reason;
       return std::move(result_);
     }
-    for (int tries = 0; tries < kMaxTries && Judge(); ++tries) {
+    for (int tries = 1; Judge(); ++tries) {
       if (result_.prepared.plan.computed_rows <= 1 || !OffersAny()) {
         result_.reason = team_reason::kHeld;
         return std::move(result_);
@@ -39,8 +39,10 @@ class Maker {
       auto made = Reuse();
       if (made || made.error().code() != Code::kNotFound) return made;
       KVC_FAIL_IF_ERROR(PlanExact());
+      if (tries < kMaxTries) continue;
+      NoteComputed(team_reason::kFewDeposits);
+      break;
     }
-    NoteComputed(team_reason::kFewDeposits);
     return std::move(result_);
   }
 

@@ -219,6 +219,8 @@ TEST_F(TeamLongTextTest, AContentInTheExactChainKeepsNoOtherFromBeingReused) {
   auto ask = AskOfTwo(question, Question(6, 30));
   auto first = worker.Plan(version.getVersion(), ask);
   EXPECT_STREQ(first.getTeam().getReason().cStr(), "few_long");
+  // Not for the answer's sake.
+  EXPECT_STREQ(first.getTeam().getSlots()[1].getReason().cStr(), "corrected");
   worker.Commit(first, PartsOfTwo(question, Question(6, 30)));
   const Tokens answer = Question(7, 30);
   Put(worker, question, answer);

@@ -80,6 +80,15 @@ class TeamTest : public testing::Test {
     return KlDivergence(Logits(), own);
   }
 
+  // team.toml and cases.jsonl in the daemon's folder, for the command.
+  void WriteTeamAndCases() const {
+    std::ofstream(daemon_.folder() + "/team.toml") << kGraph;
+    std::ofstream cases(daemon_.folder() + "/cases.jsonl");
+    for (const std::string& question : kQuestions) {
+      cases << nlohmann::json{{"question", question}} << "\n";
+    }
+  }
+
   static TeamMode Mode(const std::string& name) { return ParseTeamMode(name).value(); }
 
   Engine* engine_ = nullptr;
@@ -354,13 +363,9 @@ TEST_F(TeamTest, AModeWhoseCanariesStrayIsSwitchedOff) {
 
 TEST_F(TeamTest, TwoProcessesTeachOneTeam) {
   const std::string folder = daemon_.folder();
+  WriteTeamAndCases();
   {
-    std::ofstream graph(folder + "/team.toml");
-    graph << kGraph;
-    std::ofstream cases(folder + "/cases.jsonl");
-    for (const std::string& question : kQuestions) {
-      cases << nlohmann::json{{"question", question}} << "\n";
-    }
+    std::ofstream cases(folder + "/cases.jsonl", std::ios::app);
     cases << nlohmann::json{{"question",
                              "Ben has 17 pens and 4 of them are red. How many pens are not red?"}}
           << "\n";
@@ -426,14 +431,7 @@ TEST_F(TeamTest, WhereTextIsCorrectedOnlyTheLastTokenIsComputed) {
 
 TEST_F(TeamTest, TheCommandReportsEveryAgentBesideDenseAndExact) {
   const std::string folder = daemon_.folder();
-  {
-    std::ofstream graph(folder + "/team.toml");
-    graph << kGraph;
-    std::ofstream cases(folder + "/cases.jsonl");
-    for (const std::string& question : kQuestions) {
-      cases << nlohmann::json{{"question", question}} << "\n";
-    }
-  }
+  WriteTeamAndCases();
   const auto team = [&](std::vector<std::string> more) {
     std::vector<std::string> arguments{KVCOMMONS_ENGINE_BINARY,
                                        "team",
