@@ -106,6 +106,23 @@ TEST_F(TeamBoundsTest, ContentsMeansDoNotLeaveForTextAndTextLeavesForThem) {
   EXPECT_EQ(plan.getReply().getAnchoredRows(), 40u);
 }
 
+TEST_F(TeamBoundsTest, OfTextAndContentsTheTextLeavesFirst) {
+  auto options = daemon_.DefaultOptions();
+  // Two means of 40 rows and the text's of nine: a mean of nine more takes the place of one.
+  options.config.team_memory_bytes = 89 * kShape.token_bytes() + 10;
+  daemon_.Restart(std::move(options));
+  worker_ = std::make_unique<TeamWorker>(loop_.io, daemon_.socket());
+  const auto version = worker_->PutTemplate("solver", {kHead, kTail}, {"question"});
+  worker_->PutSegment(version.getVersion(), 1, kTail, static_cast<Position>(kHead.size()));
+  Run(*worker_, Question(1), AskWithText(Question(1)));
+  EXPECT_EQ(Teach("two", Question(2)), "learned");
+  EXPECT_EQ(worker_->Status().getMeans().size(), 3u);
+  EXPECT_EQ(Teach("three", Question(3, 9)), "learned");
+  const auto status = worker_->Status();
+  EXPECT_EQ(status.getMeans().size(), 3u);
+  for (const auto mean : status.getMeans()) EXPECT_FALSE(mean.getOfPrompt());
+}
+
 TEST_F(TeamBoundsTest, AnchorsCorrectByNearnessWhereTheGateLetsThem) {
   TeamWorker worker(loop_.io, daemon_.socket(), "team", 2, true);
   EXPECT_EQ(Run(worker, Question(1), 2), "few_deposits, learned");

@@ -233,7 +233,27 @@ TEST_F(TeamLongTextTest, AContentInTheExactChainKeepsNoOtherFromBeingReused) {
   ExpectRowsAreExact(worker, plan, PartsOfTwo(question, answer), 6 * kUlp16);
 }
 
-TEST_F(TeamLongTextTest, EqualContentsTeachATextOnceWhateverTheyAreCalled) {
+TEST_F(TeamTextTest, EqualAnswersOfOtherPromptsTeachATextOnce) {
+  TeamWorker worker(loop_.io, daemon_.socket());
+  const Tokens answer = Text(20, 300);
+  const auto critic = worker.PutTemplate("critic", {kTail, kHead}, {"solver"});
+  worker.PutSegment(critic.getVersion(), 1, kHead, static_cast<Position>(kTail.size()));
+  for (const TokenId which : {1, 2}) {
+    worker.PutText(Question(which));
+    const auto solver = worker.PutTemplate("solver", {kHead, kTail}, {"question"});
+    auto asked = worker.Plan(solver.getVersion(), AskOf(Question(which)));
+    auto reply = worker.PutAnswer(asked, answer, 70);
+    auto plan = worker.PlanOfAnswer(critic.getVersion(), answer, reply.getContent(), 50, true);
+    ASSERT_EQ(MessageOf(plan), "");
+    worker.Commit(plan, {{kTail, 0}, {answer, 0.25F}, {kHead, 0}});
+    const auto slots = worker.Deposit(plan);
+    ASSERT_EQ(slots.getSlots().size(), 2u);
+    EXPECT_TRUE(slots.getSlots()[1].getOfText());
+    EXPECT_STREQ(slots.getSlots()[1].getOutcome().cStr(), which == 1 ? "learned" : "known");
+  }
+}
+
+TEST_F(TeamLongTextTest, AContentThatIsKnownTeachesNoTextBehindIt) {
   TeamWorker worker(loop_.io, daemon_.socket());
   const Tokens question = Question(1);
   Learn(worker, question, Question(2, 33), 4);

@@ -279,7 +279,7 @@ class TeamWorker {
   }
   // A prompt with one slot, an answer in it.
   auto PlanOfAnswer(rpc::Hash128::Reader version, const Tokens& tokens, rpc::Hash128::Reader answer,
-                    std::uint32_t store_tokens = 0) {
+                    std::uint32_t store_tokens = 0, bool correct_text = false) {
     auto call = team_.planRequest();
     auto request = call.initRequest();
     request.setVersion(version);
@@ -287,6 +287,7 @@ class TeamWorker {
     WriteTokens(tokens, content.initTokens(static_cast<unsigned>(tokens.size())));
     content.setAnswer(answer);
     request.setStoreTokens(store_tokens);
+    request.setCorrectText(correct_text);
     return call.send().wait(wait());
   }
 
